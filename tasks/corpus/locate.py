@@ -1,0 +1,63 @@
+"""Finds the files of the seven sources in a data folder."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+from tasks.corpus.mixture import SOURCES
+
+# Notes about the data, not data: never read as documents.
+_NOTES = {"sources.md", "readme", "readme.md", "readme.txt", "license", "checksums", "sha256sums"}
+
+
+def corpus_folder(root: Path) -> Path:
+    """Where the sources' folders are: ``<root>/corpus``.
+
+    Raises:
+        ValueError: there is none.
+    """
+    folder = root / "corpus"
+    if not folder.is_dir():
+        raise ValueError(
+            f"no folder {folder}: a data folder holds corpus/<source>/... for the sources"
+            f" {', '.join(SOURCES)}. Set ARRIERO_DATA (or DATA=) to it."
+        )
+    return folder
+
+
+def locate_sources(root: Path) -> dict[str, list[str]]:
+    """Files of every source, as sorted POSIX paths relative to ``root`` (``corpus/<source>/...``).
+
+    A source without files is left out. Hidden files, README and SOURCES files are no data (except
+    inside ``github``, where a licence file decides). A folder that is none of the seven sources is
+    ignored with a warning. Links that lead out of ``root`` are ignored with a warning.
+    """
+    folder = corpus_folder(root)
+    resolved = root.resolve()
+    found: dict[str, list[str]] = {}
+    for child in sorted(folder.iterdir()):
+        if not child.is_dir():
+            if child.name.lower() not in _NOTES and not child.name.startswith("."):
+                warnings.warn(f"{child} is ignored: it is in no source's folder", stacklevel=2)
+            continue
+        if child.name not in SOURCES:
+            warnings.warn(
+                f"{child} is ignored: {child.name!r} is none of the sources {', '.join(SOURCES)}",
+                stacklevel=2,
+            )
+            continue
+        files = []
+        for path in child.rglob("*"):
+            relative = path.relative_to(child)
+            if any(part.startswith(".") for part in relative.parts) or not path.is_file():
+                continue
+            if child.name != "github" and path.name.lower() in _NOTES:
+                continue
+            if not path.resolve().is_relative_to(resolved):
+                warnings.warn(f"{path} is ignored: it links out of the folder", stacklevel=2)
+                continue
+            files.append(path.relative_to(root).as_posix())
+        if files:
+            found[child.name] = sorted(files)
+    return {name: found[name] for name in SOURCES if name in found}

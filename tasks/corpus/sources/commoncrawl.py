@@ -1,0 +1,354 @@
+"""CommonCrawl: WARC, WET and ARC files to English text (paper section 2.1; cc_net's rules).
+
+Order of the filters: read -> html -> extract -> lines -> length -> language. cc_net's perplexity
+buckets and the paper's Wikipedia-reference classifier are not applied here; the notes say so.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import re
+import unicodedata
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from tasks.corpus.documents import Document, Funnel
+from tasks.corpus.language import identify
+from tasks.corpus.parallel import ordered_map
+from tasks.corpus.parameters import CorpusParameters
+
+NOTES = (
+    "commoncrawl: the perplexity filter (KenLM buckets) is off.",
+    "commoncrawl: the Wikipedia-reference classifier is off.",
+)
+BATCH_RECORDS = 32
+BATCH_BYTES = 4_000_000
+MAX_RECORD_BYTES = 8_000_000
+_HTML = ("text/html", "application/xhtml+xml")
+
+
+@dataclass(frozen=True)
+class Page:
+    """A record that may be a page: HTML bytes to extract, or plain text of a WET file."""
+
+    uri: str
+    created: str
+    payload: bytes
+    charset: str
+    is_html: bool
+    file: str
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Pages of one file with the counts of the records read between them."""
+
+    pages: list[Page]
+    funnel: Funnel
+
+
+def read(
+    root: Path, files: Sequence[str], parameters: CorpusParameters, funnel: Funnel
+) -> Iterator[Document]:
+    """Documents of all files, in the order of files and records."""
+    for note in NOTES:
+        funnel.note(note)
+    funnel.declare("html", "extract", "lines", "length", "language")
+    lines = SeenLines()
+    group = -1
+    position = {name: index // parameters.line_dedup_files for index, name in enumerate(files)}
+    for pages, counts in ordered_map(_extract, _batches(root, files, funnel), parameters.workers):
+        funnel.merge(counts)
+        for page, text in pages:
+            if position[page.file] != group:
+                group = position[page.file]
+                lines = SeenLines()
+            kept = lines.drop_repeated(text)
+            if not kept:
+                funnel.reject("lines", "every line seen before", text, page.uri)
+                continue
+            funnel.keep("lines", text, kept)
+            if len(kept) < parameters.minimum_characters:
+                funnel.reject("length", "shorter than the minimum", kept, page.uri)
+                continue
+            funnel.keep("length", kept)
+            language, score = identify(kept)
+            if score < parameters.language_threshold:
+                funnel.reject("language", "uncertain", kept, page.uri)
+                continue
+            if language != parameters.web_language:
+                funnel.reject("language", f"language {language}", kept, page.uri)
+                continue
+            funnel.keep("language", kept)
+            identity = hashlib.sha256(f"{page.uri} {page.created}".encode()).hexdigest()[:24]
+            yield Document(
+                id=f"commoncrawl:{identity}",
+                text=kept,
+                source="commoncrawl",
+                uri=page.uri,
+                language=language,
+                language_score=score,
+                created=page.created,
+                meta={"file": page.file},
+            )
+
+
+class SeenLines:
+    """Line-level deduplication of cc_net: first 8 bytes of SHA-1 of the normalised line.
+
+    Holds one 8-byte key per distinct line (about 70 bytes of memory); the caller starts anew for
+    every group of files.
+    """
+
+    def __init__(self) -> None:
+        self._keys: set[bytes] = set()
+
+    def drop_repeated(self, text: str) -> str:
+        """``text`` without the lines that were shown before, in this text or another."""
+        kept = []
+        for line in text.split("\n"):
+            normal = normalise_line(line)
+            if not normal:
+                continue
+            key = hashlib.sha1(normal.encode("utf-8", "surrogatepass")).digest()[:8]
+            if key not in self._keys:
+                self._keys.add(key)
+                kept.append(line.rstrip())
+        return "\n".join(kept).strip()
+
+
+@lru_cache(maxsize=65536)
+def _fold(character: str) -> str:
+    category = unicodedata.category(character)
+    if category == "Nd":
+        return "0"
+    # Punctuation and what does not print; accents stay, as in cc_net's default.
+    return "" if category[0] in "PC" else character
+
+
+_ASCII_FOLD = {code: _fold(chr(code)) for code in range(128)}
+
+
+def normalise_line(line: str) -> str:
+    """cc_net's line key: stripped, lower case, digits as 0, no punctuation or control characters.
+
+    A line that is nothing but punctuation gives "".
+    """
+    line = line.strip().lower()
+    if line.isascii():
+        return line.translate(_ASCII_FOLD).strip()
+    return "".join(map(_fold, line)).strip()
+
+
+def _extract(batch: Batch) -> tuple[list[tuple[Page, str]], Funnel]:
+    """Text of a batch's pages; runs in a worker process."""
+    from resiliparse.extract.html2text import extract_plain_text
+    from resiliparse.parse.encoding import bytes_to_str, detect_encoding
+
+    funnel = batch.funnel
+    texts = []
+    for page in batch.pages:
+        if not page.is_html:
+            text = page.payload.decode("utf-8", "replace")
+            funnel.keep("html", text)
+        else:
+            charset = page.charset or detect_encoding(page.payload) or "utf-8"
+            try:
+                html = bytes_to_str(page.payload, charset)
+            except LookupError:  # a charset that does not exist, from the page's own headers
+                html = bytes_to_str(page.payload, detect_encoding(page.payload) or "utf-8")
+            funnel.keep("html", html)
+            text = extract_plain_text(
+                html, main_content=True, alt_texts=False, preserve_formatting=True
+            )
+            if not text.strip():
+                funnel.reject("extract", "no main content", html, page.uri)
+                continue
+            funnel.keep("extract", html, text)
+        text = "\n".join(line.strip() for line in text.replace("\r", "\n").split("\n"))
+        texts.append((Page(page.uri, page.created, b"", "", page.is_html, page.file), text))
+    return texts, funnel
+
+
+def _batches(root: Path, files: Sequence[str], parent: Funnel) -> Iterator[Batch]:
+    for name in files:
+        funnel = parent.child()
+        pages: list[Page] = []
+        size = 0
+        for page in _pages(root, name, funnel):
+            pages.append(page)
+            size += len(page.payload)
+            if len(pages) >= BATCH_RECORDS or size >= BATCH_BYTES:
+                yield Batch(pages, funnel.detach())
+                pages, size = [], 0
+        yield Batch(pages, funnel)
+
+
+def _pages(root: Path, name: str, funnel: Funnel) -> Iterator[Page]:
+    """Pages of one file; what cannot be read is counted in ``funnel``."""
+    path = root / name
+    lower = name.lower()
+    if path.stat().st_size == 0:
+        funnel.bad_file(name, "empty file")
+    elif lower.endswith((".wat", ".wat.gz")):
+        funnel.bad_file(name, "WAT file: metadata without text")
+    elif not re.search(r"\.(warc|wet|arc)(\.|$)", lower):
+        funnel.bad_file(name, "no WARC, WET or ARC file")
+    elif re.search(r"\.arc(\.gz)?$", lower):
+        yield from _arc_pages(path, name, funnel)
+    else:
+        yield from _warc_pages(path, name, funnel)
+
+
+def _warc_pages(path: Path, name: str, funnel: Funnel) -> Iterator[Page]:
+    from fastwarc.warc import ArchiveIterator, WarcRecordType
+
+    # A list of pairs: FastWARC's record types have no hash.
+    skipped = [
+        (WarcRecordType.warcinfo, "warcinfo record"),
+        (WarcRecordType.request, "request record"),
+        (WarcRecordType.metadata, "metadata record"),
+        (WarcRecordType.revisit, "revisit record"),
+        (WarcRecordType.resource, "resource record"),
+        (WarcRecordType.continuation, "continuation record"),
+    ]
+    problem = _gzip_problem(path)
+    with path.open("rb") as stream:
+        # Some samples were saved with LF alone; the mode that reads those breaks other files.
+        start = stream.read(1024)
+    lenient = start.startswith(b"WARC/") and b"\r\n" not in start
+    with path.open("rb") as stream:
+        try:
+            for record in ArchiveIterator(stream, parse_http=False, quirks_mode=lenient):
+                kind = record.record_type
+                reason = next((why for other, why in skipped if kind == other), None)
+                if reason is not None:
+                    funnel.reject("read", reason)
+                    continue
+                headers = record.headers
+                uri = headers.get("WARC-Target-URI") or ""
+                created = headers.get("WARC-Date") or ""
+                if kind not in (WarcRecordType.response, WarcRecordType.conversion) or not uri:
+                    funnel.reject("read", "unknown record")
+                    continue
+                length = record.content_length
+                if length > MAX_RECORD_BYTES:
+                    funnel.reject("read", "record too large")
+                    continue
+                record.freeze()
+                if record.content_length < length:
+                    funnel.reject("read", "truncated record")
+                    continue
+                if kind == WarcRecordType.conversion:
+                    funnel.keep("read", "")
+                    yield Page(uri, created, record.reader.read(), "utf-8", False, name)
+                    continue
+                page = _http_page(record, name, funnel)
+                if page is not None:
+                    yield page
+        except OSError as error:
+            problem = None
+            funnel.bad_file(name, "malformed WARC", error)
+    if problem:
+        funnel.bad_file(name, problem)
+
+
+def _http_page(record: Any, name: str, funnel: Funnel) -> Page | None:
+    """The page of a response record or None with its reason counted."""
+    uri = record.headers.get("WARC-Target-URI")
+    if not uri.startswith(("http:", "https:")):
+        funnel.reject("read", "not an HTTP response")
+        return None
+    try:
+        record.parse_http(auto_decode="all")
+        payload = record.reader.read()
+    except (OSError, ValueError):
+        funnel.reject("read", "malformed HTTP response")
+        return None
+    headers = record.http_headers
+    status = headers.status_code if headers is not None else None
+    created = record.headers.get("WARC-Date") or ""
+    return _page(
+        uri, created, payload, status, record.http_content_type, record.http_charset, name, funnel
+    )
+
+
+def _page(
+    uri: str,
+    created: str,
+    payload: bytes,
+    status: int | None,
+    kind: str | None,
+    charset: str | None,
+    name: str,
+    funnel: Funnel,
+) -> Page | None:
+    if status != 200:
+        funnel.reject("read", f"HTTP status {status}")
+        return None
+    funnel.keep("read", "")
+    start = payload[:1024].lstrip().lower()
+    if kind is None and start.startswith((b"<!doctype html", b"<html")):
+        kind = _HTML[0]
+    if kind not in _HTML:
+        funnel.reject("html", "not HTML")
+        return None
+    return Page(uri, created, payload, charset or "", True, name)
+
+
+def _arc_pages(path: Path, name: str, funnel: Funnel) -> Iterator[Page]:
+    """ARC, the format before WARC, which FastWARC does not read."""
+    from warcio.archiveiterator import ArchiveIterator
+    from warcio.exceptions import ArchiveLoadFailed
+
+    with path.open("rb") as stream:
+        try:
+            for record in ArchiveIterator(stream, arc2warc=True):
+                uri = record.rec_headers.get_header("WARC-Target-URI") or ""
+                if record.rec_type != "response" or record.http_headers is None:
+                    funnel.reject("read", "not an HTTP response")
+                    continue
+                payload = record.content_stream().read(MAX_RECORD_BYTES + 1)
+                if len(payload) > MAX_RECORD_BYTES:
+                    funnel.reject("read", "record too large")
+                    continue
+                kind, _, rest = (record.http_headers.get_header("Content-Type") or "").partition(
+                    ";"
+                )
+                charset = re.search(r"charset=[\"']?([\w.:-]+)", rest)
+                code = record.http_headers.get_statuscode()
+                page = _page(
+                    uri,
+                    record.rec_headers.get_header("WARC-Date") or "",
+                    payload,
+                    int(code) if code.isdigit() else None,
+                    kind.strip().lower() or None,
+                    charset.group(1) if charset else None,
+                    name,
+                    funnel,
+                )
+                if page is not None:
+                    yield page
+        except (ArchiveLoadFailed, OSError, EOFError, ValueError, zlib.error) as error:
+            funnel.bad_file(name, "malformed ARC", error)
+
+
+def _gzip_problem(path: Path) -> str | None:
+    """Why a gzip file does not unpack to its end; FastWARC passes over a missing end silently."""
+    with path.open("rb") as handle:
+        if handle.read(2) != b"\x1f\x8b":
+            return None
+    try:
+        with gzip.open(path) as handle:
+            while handle.read(1 << 20):
+                continue
+    except EOFError:
+        return "truncated gzip"
+    except (OSError, zlib.error):
+        return "corrupt gzip"
+    return None
