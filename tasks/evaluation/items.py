@@ -1,0 +1,179 @@
+"""Benchmark items: the one loader that evaluation and the corpus's decontamination share.
+
+An item is structured (passage, question, choices, answers), never a rendered prompt: prompts belong
+to `benchmarks/`, and decontamination wants the words of the benchmark, not of our template.
+Nothing here imports torch, so the corpus stages can use it freely.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+# A benchmark file is untrusted input: a compressed one may not grow without bound.
+MAX_DECOMPRESSED_BYTES = 256 * 2**20
+
+
+class BenchmarkDataError(ValueError):
+    """A benchmark's files are there but wrong: names the file, the line and what was expected."""
+
+
+class BenchmarkMissingError(ValueError):
+    """A benchmark's files are not under the given folder: names the folder and the files."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One question of a benchmark.
+
+    id: stable within the benchmark and split. gold: index into ``choices`` (None where there are
+    none). answers: accepted strings of a generation benchmark. extra: what only one benchmark has
+    (``subject``, ``tests``, ``entry_point``), as strings.
+    """
+
+    id: str
+    question: str
+    passage: str = ""
+    choices: tuple[str, ...] = ()
+    gold: int | None = None
+    answers: tuple[str, ...] = ()
+    extra: Mapping[str, str] = field(default_factory=dict)
+
+
+def load_items(benchmark: str, root: Path, split: str | None = None) -> Iterator[Item]:
+    """Items of ``benchmark`` under ``root`` (the ``bench`` folder), in the file's order.
+
+    split: a split name of that benchmark ("test", "validation", "dev", "train"); None is the one
+    that is evaluated. Raises BenchmarkMissingError, BenchmarkDataError, or ValueError for an
+    unknown benchmark or split.
+    """
+    from tasks.evaluation.benchmarks.registry import benchmark as find
+
+    found = find(benchmark)
+    return found.items(root, split or found.split)
+
+
+def texts_for_decontamination(benchmark: str, root: Path) -> Iterator[tuple[str, str]]:
+    """``(item id, text)`` of every evaluated item of ``benchmark``.
+
+    The text is passage, question, choices and answers joined by newlines: what must not be found
+    in a training document. Raises as `load_items`.
+    """
+    for item in load_items(benchmark, root):
+        parts = (item.passage, item.question, *item.choices, *item.answers)
+        yield item.id, "\n".join(part for part in parts if part)
+
+
+def select_items(items: Iterable[Item], limit: int | None, seed: int = 0) -> list[Item]:
+    """At most ``limit`` items (None = all), chosen by hash, in the file's order.
+
+    The ``limit`` items whose sha256("<seed>:<id>") is smallest are taken: files are often sorted
+    by subject or source, so the first n would not be a sample. A smaller limit is always a subset
+    of a larger one with the same seed.
+    """
+    everything = list(items)
+    seen: set[str] = set()
+    for item in everything:
+        if item.id in seen:
+            raise BenchmarkDataError(f"two items have the id {item.id!r}: ids must be unique")
+        seen.add(item.id)
+    if limit is None or limit >= len(everything):
+        return everything
+    ranked = sorted(everything, key=lambda item: _rank(seed, item.id))
+    chosen = {item.id for item in ranked[:limit]}
+    return [item for item in everything if item.id in chosen]
+
+
+def _rank(seed: int, identifier: str) -> bytes:
+    return hashlib.sha256(f"{seed}:{identifier}".encode()).digest()
+
+
+def data_sha256(root: Path, paths: Sequence[str]) -> str:
+    """sha256 over the (name, sha256) pairs of a benchmark's files, in the given order."""
+    total = hashlib.sha256()
+    for name in paths:
+        with (root / name).open("rb") as handle:
+            digest = hashlib.file_digest(handle, "sha256").hexdigest()
+        total.update(f"{name}\0{digest}\n".encode())
+    return total.hexdigest()
+
+
+def require_files(root: Path, names: Sequence[str]) -> None:
+    """Raise BenchmarkMissingError unless every file of ``names`` is a file under ``root``."""
+    missing = [name for name in names if not (root / name).is_file()]
+    if missing:
+        raise BenchmarkMissingError(
+            f"benchmark files not found under {root.name}/: {', '.join(missing)}"
+        )
+
+
+def read_jsonl(
+    root: Path, name: str, fields: Sequence[str]
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """``(row number from 0, object)`` of a JSON Lines file, plain or ``.gz``.
+
+    Blank lines are passed over. Raises BenchmarkMissingError, or BenchmarkDataError for a line
+    that is no JSON object or lacks one of ``fields``.
+    """
+    require_files(root, [name])
+    row = 0
+    for number, line in enumerate(_lines(root / name), start=1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise BenchmarkDataError(f"{name}:{number}: not valid JSON ({error.msg})") from error
+        if not isinstance(value, dict):
+            raise BenchmarkDataError(f"{name}:{number}: expected a JSON object")
+        absent = [key for key in fields if key not in value]
+        if absent:
+            raise BenchmarkDataError(f"{name}:{number}: lacks the fields {', '.join(absent)}")
+        yield row, value
+        row += 1
+
+
+def read_tsv(root: Path, name: str, fields: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """``(row number from 0, row)`` of a tab-separated file with a header line; errors as above."""
+    require_files(root, [name])
+    with (root / name).open(encoding="utf-8", newline="") as handle:
+        reader = csv.DictReader(handle, delimiter="\t", quoting=csv.QUOTE_NONE)
+        absent = [key for key in fields if key not in (reader.fieldnames or ())]
+        if absent:
+            raise BenchmarkDataError(f"{name}:1: lacks the columns {', '.join(absent)}")
+        for row, value in enumerate(reader):
+            if any(value[key] is None for key in fields):
+                raise BenchmarkDataError(f"{name}:{reader.line_num}: has too few columns")
+            yield row, value
+
+
+def letter_index(value: object, count: int, where: str) -> int:
+    """Index of a label: "A".."E", "1".."5" or an int from 0; BenchmarkDataError if out of range."""
+    index = -1
+    if isinstance(value, int) and not isinstance(value, bool):
+        index = value
+    elif isinstance(value, str) and len(value.strip()) == 1:
+        label = value.strip().upper()
+        index = ord(label) - ord("1") if label.isdigit() else ord(label) - ord("A")
+    if not 0 <= index < count:
+        raise BenchmarkDataError(f"{where}: the label {value!r} names none of {count} choices")
+    return index
+
+
+def _lines(path: Path) -> Iterator[str]:
+    if path.suffix != ".gz":
+        with path.open(encoding="utf-8") as handle:
+            yield from handle
+        return
+    with gzip.open(path, "rb") as compressed:
+        data = compressed.read(MAX_DECOMPRESSED_BYTES + 1)
+    if len(data) > MAX_DECOMPRESSED_BYTES:
+        raise BenchmarkDataError(f"{path.name}: decompresses to more than 256 MiB")
+    yield from io.StringIO(data.decode("utf-8"))
