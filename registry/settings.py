@@ -30,24 +30,30 @@ class Settings(BaseSettings):
     )
 
     home: Path = Field(
-        Path(".arriero"), title="State root", description="Folder of everything that is kept."
+        default=Path(".arriero"),
+        title="State root",
+        description="Folder of everything that is kept.",
     )
     data: Path | None = Field(
-        None, title="Data folder", description="Real dumps: corpus/, bench/, instruct/."
+        default=None, title="Data folder", description="Real dumps: corpus/, bench/, instruct/."
     )
     registry_url: str = Field(
-        "",
+        default="",
         title="Registry database",
         description="SQLAlchemy URL without a password; default sqlite:///<home>/registry.sqlite.",
     )
     registry_password: SecretStr | None = Field(
-        None, title="Registry password", description="Password that the registry URL leaves out."
+        default=None,
+        title="Registry password",
+        description="Password that the registry URL leaves out.",
     )
     store: Path = Field(
-        Path(), title="Artifact store", description="Folder of artifacts; default <home>/store."
+        default=Path(),
+        title="Artifact store",
+        description="Folder of artifacts; default <home>/store.",
     )
     mlflow_tracking_uri: str | None = Field(
-        None,
+        default=None,
         title="MLflow address",
         description="Tracking server, without credentials (MLFLOW_TRACKING_USERNAME/PASSWORD).",
     )

@@ -1,0 +1,141 @@
+"""Directories as content: hashing, durable writes, and disk errors with a name."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import stat
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+MANIFEST = "manifest.json"
+LOGS = "logs"
+CHUNK = 1 << 20  # bytes read at a time
+
+
+class StoreError(ValueError):
+    """The artifact store cannot do what was asked; the message says what to do."""
+
+
+class StoreNotWritable(StoreError):
+    """The store, or the disk under it, refuses writes."""
+
+
+class StoreFull(StoreError):
+    """No space (or no quota) is left on the disk of the store."""
+
+
+class FileEntry(BaseModel):
+    """Content of one file of an artifact: sha256 as hex, size in bytes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sha256: str
+    size: int
+
+
+@contextmanager
+def storage_errors(root: Path) -> Iterator[None]:
+    """Name the disk errors that a user can act on; others pass unchanged."""
+    try:
+        yield
+    except OSError as error:
+        where = error.filename or root
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StoreFull(
+                f"no space left for {where} in the artifact store {root}; nothing was published: "
+                "free space or set ARRIERO_STORE to another disk, then run again"
+            ) from error
+        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR):
+            raise StoreNotWritable(
+                f"cannot write {where} in the artifact store {root} ({error.strerror}); nothing "
+                "was published: unlock it or set ARRIERO_STORE to another folder"
+            ) from error
+        raise
+
+
+def canonical_json(value: Any) -> bytes:
+    """The one JSON text of a value: sorted keys, no spaces, UTF-8; NaN is a ``ValueError``."""
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    ).encode("utf-8")
+
+
+def hash_file(path: Path, *, durable: bool = False) -> FileEntry:
+    """sha256 and size of a regular file; with ``durable`` it is fsynced as well."""
+    digest = hashlib.sha256()
+    size = 0
+    with path.open("rb") as handle:
+        while chunk := handle.read(CHUNK):
+            digest.update(chunk)
+            size += len(chunk)
+        if durable:
+            os.fsync(handle.fileno())
+    return FileEntry(sha256=digest.hexdigest(), size=size)
+
+
+def list_files(root: Path) -> list[str]:
+    """Relative posix paths of all files under ``root``, sorted, the manifest left out.
+
+    Raises ``ValueError`` for a link or a special file: an artifact is plain bytes only.
+    """
+    found: list[str] = []
+    for folder, folders, names in os.walk(root, onerror=_raise):
+        for name in [*names, *(n for n in folders if (Path(folder) / n).is_symlink())]:
+            path = Path(folder) / name
+            relative = path.relative_to(root).as_posix()
+            if not stat.S_ISREG(path.lstat().st_mode):
+                raise ValueError(f"{path}: artifacts hold regular files only, no links or devices")
+            if relative != MANIFEST:
+                found.append(relative)
+    return sorted(found)
+
+
+def is_log(name: str) -> bool:
+    """Whether a file is kept but is no part of the content digest."""
+    return name.startswith(LOGS + "/")
+
+
+def content_digest(files: Mapping[str, FileEntry]) -> str:
+    """sha256 over the sorted names and hashes of the files that are no logs."""
+    content = [[name, files[name].sha256] for name in sorted(files) if not is_log(name)]
+    return hashlib.sha256(canonical_json(content)).hexdigest()
+
+
+def fsync_folder(path: Path) -> None:
+    """Make creations and renames inside ``path`` durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def fsync_folders(root: Path, files: Iterable[str]) -> None:
+    """Make the folders that hold ``files`` durable, deepest first, then ``root``."""
+    folders = {parent for name in files for parent in (root / name).parents}
+    inside = [folder for folder in folders if folder.is_relative_to(root)]
+    for folder in sorted({*inside, root}, key=lambda path: len(path.parts), reverse=True):
+        fsync_folder(folder)
+
+
+def write_durably(path: Path, data: bytes) -> None:
+    """Write to a temporary name beside ``path``, fsync, rename."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    with temporary.open("wb") as handle:
+        handle.write(data)
+        handle.flush()
+        os.fsync(handle.fileno())
+    temporary.replace(path)
+    fsync_folder(path.parent)
+
+
+def _raise(error: OSError) -> None:
+    raise error
