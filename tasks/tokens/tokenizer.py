@@ -1,0 +1,231 @@
+"""Train the SentencePiece model: BPE, the paper's settings, the same bytes every time.
+
+Three things made two runs differ and are switched off or normalised: SentencePiece's own sampling
+and shuffling (the sample is ours, chosen by document hash), and the number of threads, which the
+model file records although it changes no piece.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tasks.context import StageContext, StageResult, atomic_write_bytes, atomic_write_json
+from tasks.tokens.corpus import documents, mixture_weights, sources_of
+from tasks.tokens.parameters import TokenizerParameters
+
+# SentencePiece marks boundaries with this character and leaves out, without a word, every line that
+# holds one. Lines are split at it instead, and counted.
+_BOUNDARY = "\u2585"
+
+
+class TokenizerTrainingError(ValueError):
+    """The corpus and the parameters do not make a vocabulary; says which number to change."""
+
+
+@dataclass
+class Sample:
+    """What the tokenizer learned from. bytes and characters are counted per document."""
+
+    documents: Counter[str] = field(default_factory=Counter)
+    characters: Counter[str] = field(default_factory=Counter)
+    bytes: Counter[str] = field(default_factory=Counter)
+    lines: int = 0
+    lines_split: int = 0
+    lines_with_boundary_mark: int = 0
+
+
+def document_hash(seed: int, document_id: str) -> bytes:
+    """16 bytes that order documents for sampling, the same in every process."""
+    return hashlib.blake2b(f"{seed}:{document_id}".encode(), digest_size=16).digest()
+
+
+def choose_documents(path: Path, quota: float, seed: int) -> set[str]:
+    """Ids of the documents with the lowest hashes whose UTF-8 bytes first reach ``quota``.
+
+    Independent of the order of rows. All documents when the source has less.
+    """
+    sizes = [
+        (document_hash(seed, identifier), identifier, len(text.encode("utf-8")))
+        for identifier, text in documents(path)
+    ]
+    chosen, total = set(), 0
+    for _, identifier, size in sorted(sizes):
+        if total >= quota:
+            break
+        chosen.add(identifier)
+        total += size
+    return chosen
+
+
+def split_line(line: str, limit: int) -> Iterator[str]:
+    """Parts of ``line`` of at most ``limit`` UTF-8 bytes, cut at a space where there is one.
+
+    The space at a cut is left out: SentencePiece puts one before every line.
+    """
+    data = line.encode("utf-8")
+    while len(data) > limit:
+        cut = data.rfind(b" ", 1, limit + 1)
+        if cut > 0:
+            yield data[:cut].decode("utf-8")
+            data = data[cut + 1 :]
+            continue
+        cut = limit
+        while data[cut] & 0xC0 == 0x80:  # never inside a character
+            cut -= 1
+        yield data[:cut].decode("utf-8")
+        data = data[cut:]
+    if data:
+        yield data.decode("utf-8")
+
+
+def training_lines(
+    corpus: Path, weights: dict[str, float], parameters: TokenizerParameters, sample: Sample
+) -> Iterator[str]:
+    """Lines of the chosen documents, source by source in file order; fills ``sample``."""
+    held = sources_of(corpus, "train")
+    total = sum(weights.values())
+    for source in sorted(weights):
+        if weights[source] <= 0:
+            continue
+        quota = parameters.sample_bytes * weights[source] / total
+        chosen = choose_documents(held[source], quota, parameters.seed)
+        for identifier, text in documents(held[source]):
+            if identifier not in chosen:
+                continue
+            sample.documents[source] += 1
+            sample.characters[source] += len(text)
+            sample.bytes[source] += len(text.encode("utf-8"))
+            for line in text.split("\n"):
+                sample.lines_with_boundary_mark += _BOUNDARY in line
+                parts = [
+                    part
+                    for piece in line.split(_BOUNDARY)
+                    for part in split_line(piece, parameters.max_sentence_length)
+                ]
+                sample.lines += len(parts)
+                sample.lines_split += len(parts) > 1
+                yield from parts
+
+
+def train_sentencepiece(lines: Iterator[str], parameters: TokenizerParameters) -> bytes:
+    """Serialized model. Errors: ``TokenizerTrainingError`` names the possible vocabulary."""
+    import sentencepiece
+
+    model = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=lines,
+            model_writer=model,
+            model_type="bpe",
+            vocab_size=parameters.vocab_size,
+            character_coverage=parameters.character_coverage,
+            max_sentence_length=parameters.max_sentence_length,
+            num_threads=parameters.threads,
+            normalization_rule_name="identity",
+            add_dummy_prefix=True,
+            remove_extra_whitespaces=False,
+            split_digits=True,
+            byte_fallback=True,
+            allow_whitespace_only_pieces=True,
+            split_by_unicode_script=True,
+            split_by_number=True,
+            split_by_whitespace=True,
+            treat_whitespace_as_suffix=False,
+            max_sentencepiece_length=16,
+            hard_vocab_limit=True,
+            input_sentence_size=0,
+            shuffle_input_sentence=False,
+            unk_id=0,
+            bos_id=1,
+            eos_id=2,
+            pad_id=-1,
+            unk_surface=" \u2047 ",
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        raise _explained(error, parameters) from error
+    return _without_threads(model.getvalue())
+
+
+def _explained(error: RuntimeError, parameters: TokenizerParameters) -> TokenizerTrainingError:
+    message = str(error)
+    if found := re.search(r"set it to a value <= (\d+)", message):
+        return TokenizerTrainingError(
+            f"the training sample is too small for a vocabulary of {parameters.vocab_size} pieces: "
+            f"{found[1]} are possible. Use more text (sample_bytes, more documents) or set "
+            f"vocab_size to at most {found[1]}."
+        )
+    if found := re.search(r"smaller than required_chars\. \d+ vs (\d+)", message):
+        return TokenizerTrainingError(
+            f"a vocabulary of {parameters.vocab_size} pieces cannot hold the characters of the "
+            f"sample: {found[1]} are needed at character_coverage "
+            f"{parameters.character_coverage}. Raise vocab_size above {found[1]} or lower "
+            f"character_coverage (rarer characters become bytes)."
+        )
+    return TokenizerTrainingError(f"SentencePiece could not train: {message}")
+
+
+def _without_threads(model: bytes) -> bytes:
+    """The model with the recorded number of threads set to 1."""
+    from sentencepiece import sentencepiece_model_pb2
+
+    proto = sentencepiece_model_pb2.ModelProto()  # type: ignore[attr-defined]
+    proto.ParseFromString(model)
+    proto.trainer_spec.num_threads = 1
+    serialized: bytes = proto.SerializeToString(deterministic=True)
+    return serialized
+
+
+def build_tokenizer(
+    parameters: TokenizerParameters, corpus: Path, context: StageContext
+) -> StageResult:
+    """Write ``tokenizer.model`` and ``tokenizer.json`` from the corpus's training documents.
+
+    Errors: ``TokenizerTrainingError``; ``ValueError`` for a corpus that is none.
+    """
+    import sentencepiece
+
+    weights = mixture_weights(corpus)
+    sample = Sample()
+    context.progress(0.05, "choosing documents")
+    started = time.monotonic()
+    model = train_sentencepiece(training_lines(corpus, weights, parameters, sample), parameters)
+    seconds = time.monotonic() - started
+    atomic_write_bytes(context.out / "tokenizer.model", model)
+    processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+    trained_on = {
+        "documents": dict(sample.documents),
+        "characters": dict(sample.characters),
+        "bytes": dict(sample.bytes),
+        "lines": sample.lines,
+        "lines_split": sample.lines_split,
+        "lines_with_boundary_mark": sample.lines_with_boundary_mark,
+    }
+    summary = {
+        "vocab_size": processor.vocab_size(),
+        "unk_id": processor.unk_id(),
+        "bos_id": processor.bos_id(),
+        "eos_id": processor.eos_id(),
+        "trained_on": trained_on,
+    }
+    atomic_write_json(context.out / "tokenizer.json", summary)
+    atomic_write_json(context.logs / "tokenizer.json", {"seconds": seconds})
+    context.progress(1.0, f"{processor.vocab_size()} pieces from {sample.lines} lines")
+    notes = [
+        f"tokenizer sample: {source} gives {held} bytes, its share is {round(share)}"
+        for source, weight in sorted(weights.items())
+        for share in [parameters.sample_bytes * weight / sum(weights.values())]
+        if weight > 0 and (held := sample.bytes[source]) < share * 0.99
+    ]
+    return StageResult(
+        counts={"vocab_size": processor.vocab_size(), **trained_on},
+        seeds={"sample": parameters.seed},
+        notes=notes,
+    )
