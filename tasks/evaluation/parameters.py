@@ -42,7 +42,7 @@ class SandboxLimits(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", title="Sandbox limits")
 
     seconds: float = Field(
-        10.0,
+        default=10.0,
         title="Time per program",
         description="Wall-clock limit of one program with its tests, seconds; CPU time is limited "
         "to the same figure rounded up.",
@@ -50,7 +50,7 @@ class SandboxLimits(BaseModel):
         le=300,
     )
     memory_mib: int = Field(
-        1024,
+        default=1024,
         title="Memory per process",
         description="Address space of each process, MiB. With the limit on processes it bounds the "
         "program as a whole.",
@@ -58,14 +58,14 @@ class SandboxLimits(BaseModel):
         le=65536,
     )
     processes: int = Field(
-        8,
+        default=8,
         title="Processes",
         description="Processes and threads that one program may have at a time.",
         ge=1,
         le=256,
     )
     file_mib: int = Field(
-        16,
+        default=16,
         title="Scratch space",
         description="Size of the program's private /tmp, and of any file in it, MiB.",
         ge=1,
@@ -86,22 +86,22 @@ class EvaluationParameters(BaseModel):
         min_length=1,
     )
     item_limit: int | None = Field(
-        None,
+        default=None,
         title="Items per benchmark",
         description="At most this many items of each benchmark, chosen by the hash of seed and "
         "item id; empty = all items.",
         ge=1,
     )
     shots: int | None = Field(
-        None,
+        default=None,
         title="Shots",
         description="Examples before each question, instead of each benchmark's own number (MMLU "
-        "5, TriviaQA and NQ 5, GSM8k 8, others 0). Benchmarks without examples stay at 0 and say so.",
+        "5, TriviaQA and NQ 5, GSM8k 8). Others stay at 0 and say so.",
         ge=0,
         le=64,
     )
     max_new_tokens: int | None = Field(
-        None,
+        default=None,
         title="Generated tokens",
         description="Upper bound on tokens generated per answer, below each benchmark's own (24 "
         "for closed book, 256 for GSM8k, 512 for HumanEval).",
@@ -109,7 +109,7 @@ class EvaluationParameters(BaseModel):
         le=4096,
     )
     code_samples: int = Field(
-        1,
+        default=1,
         title="Programs per problem",
         description="Samples drawn for code benchmarks; pass@k is reported for k = 1, 10, 80, 100 "
         "as far as k <= samples. The paper takes pass@1 at temperature 0.1 and pass@100 at 0.8.",
@@ -117,7 +117,7 @@ class EvaluationParameters(BaseModel):
         le=1000,
     )
     code_temperature: float = Field(
-        0.1,
+        default=0.1,
         title="Temperature of programs",
         description="Sampling temperature of code benchmarks; 0 = greedy (paper section 3.5: 0.1 "
         "for pass@1, 0.8 for pass@100).",
@@ -125,26 +125,26 @@ class EvaluationParameters(BaseModel):
         le=2.0,
     )
     code_top_p: float = Field(
-        1.0,
+        default=1.0,
         title="Nucleus of programs",
         description="Top-p of code benchmarks; the paper does not state one.",
         gt=0.0,
         le=1.0,
     )
     sandbox: SandboxLimits = Field(
-        default_factory=SandboxLimits,
+        default_factory=lambda: SandboxLimits(),
         title="Sandbox limits",
         description="What one generated program may use.",
     )
     seed: int = Field(
-        0,
+        default=0,
         title="Seed",
         description="Chooses the items under a limit and the samples of code benchmarks.",
         ge=0,
         le=2**31 - 1,
     )
     token_budget: int = Field(
-        8192,
+        default=8192,
         title="Tokens per batch",
         description="Upper bound on tokens of one forward pass, padding included; raise it on a "
         "GPU. Scores change by rounding only (below 1e-4).",

@@ -22,7 +22,7 @@ class HellaSwag(ChoiceBenchmark):
     title = "HellaSwag"
     source = (
         "rowanz/hellaswag, validation: hellaswag/val_full_preprocessed.jsonl (bracket marks "
-        "already removed) or the official hellaswag/hellaswag_val.jsonl (cleaned here in the same way)"
+        "already removed) or the official hellaswag/hellaswag_val.jsonl (cleaned here)"
     )
     protocol = 'zero-shot "{activity_label}: {ctx}"; log-likelihood / characters of the ending'
     split = "validation"
@@ -30,7 +30,7 @@ class HellaSwag(ChoiceBenchmark):
 
     def read(self, root: Path, split: str) -> Iterator[Item]:
         name = self.files[split][0]
-        fields = ("activity_label", "endings", "label")
+        fields: tuple[str, ...] = ("activity_label", "endings", "label")
         fields += ("ctx",) if split == "validation" else ("ctx_a", "ctx_b")
         for row, value in read_jsonl(root, name, fields):
             if split == "validation":
