@@ -1,0 +1,86 @@
+"""The processes of a run: start them up, add over them, take them down."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+import torch.distributed as dist
+
+from tasks.training.engine.config import ConfigError, EngineConfig
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+def lock_device(directory: Path, index: int) -> int:
+    """Wait for this rank's device and hold it until the process ends; returns the descriptor.
+
+    Every rank holds its own lock: one held by the launcher is lost when the launcher is killed
+    while its ranks still write. Nobody closes the descriptor, and children do not inherit it.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(directory / f"gpu-{index}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    return descriptor
+
+
+def start(config: EngineConfig) -> Accelerator:
+    """Accelerate's view of the processes, checked against what was asked for.
+
+    Raises:
+        ConfigError: another number of processes runs than requested (Accelerate's own CPU
+            launcher starts one process whatever it is told), or the device is absent.
+    """
+    from accelerate import Accelerator
+    from accelerate.utils import DistributedDataParallelKwargs
+
+    running = int(os.environ.get("WORLD_SIZE", "1"))
+    if running != config.world:
+        raise ConfigError(
+            f"{config.world} processes were requested but {running} are running: "
+            "start the trainer through tasks.training.launch"
+        )
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device cuda was requested but torch finds no CUDA device")
+    torch.set_num_threads(config.threads)
+    accelerator = Accelerator(
+        cpu=config.device == "cpu",
+        mixed_precision="bf16" if config.precision == "bf16" else "no",
+        gradient_accumulation_steps=config.accumulation,
+        kwargs_handlers=[
+            DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
+        ],
+    )
+    if accelerator.num_processes != config.world:
+        raise ConfigError(
+            f"{config.world} processes were requested, Accelerate sees {accelerator.num_processes}"
+        )
+    return accelerator
+
+
+def sum_over_ranks(values: torch.Tensor) -> torch.Tensor:
+    """Element-wise sum over all processes, in place; every rank gets the same bits."""
+    if dist.is_initialized():
+        dist.all_reduce(values)
+    return values
+
+
+def from_first_rank(value: int) -> int:
+    """The integer that rank 0 holds, on all ranks."""
+    if not dist.is_initialized():
+        return value
+    box = torch.tensor([value], dtype=torch.int64)
+    if dist.get_backend() == "nccl":
+        box = box.cuda()
+    dist.broadcast(box, src=0)
+    return int(box.item())
+
+
+def stop() -> None:
+    """Leave the process group; a gloo rank that exits without this aborts."""
+    if dist.is_initialized():
+        dist.destroy_process_group()

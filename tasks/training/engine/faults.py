@@ -1,0 +1,55 @@
+"""Faults that tests inject into a real run: kills, NaN, a hang. Inert without a configured one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+
+from tasks.training.engine.config import FAULTS_ALLOWED, ConfigError, EngineConfig, Fault
+from tasks.training.engine.state import TrainState
+
+
+def _kill_myself() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Faults:
+    """The configured fault; ``kill`` is injected so that unit tests can watch it.
+
+    Raises:
+        ConfigError: a fault is configured but the environment does not allow any.
+    """
+
+    def __init__(self, config: EngineConfig, kill: Callable[[], None] = _kill_myself) -> None:
+        if config.fault is not None and os.environ.get(FAULTS_ALLOWED) != "1":
+            raise ConfigError(f"`fault` is for tests: it needs {FAULTS_ALLOWED}=1")
+        self._fault = config.fault or Fault()
+        self._kill = kill
+
+    def poison_gradients(self, state: TrainState, rank: int) -> None:
+        """Make this rank's gradient NaN when its data batch is one of the configured ones."""
+        if rank == self._fault.nan_rank and state.data_batch() in self._fault.nan_at:
+            first = next(p for p in state.model.parameters() if p.grad is not None)
+            assert first.grad is not None
+            first.grad.view(-1)[0] = float("nan")
+
+    def before_commit(self, state: TrainState, rank: int) -> None:
+        """Kill, hang or slow down right before the optimizer changes the weights."""
+        fault = self._fault
+        if fault.kill_at_step == state.step and fault.kill_rank in (None, rank):
+            self._kill()
+        if fault.hang_at_step == state.step and rank == 0:
+            time.sleep(3600)
+        if fault.sleep_per_step:
+            time.sleep(fault.sleep_per_step)
+
+    def in_save(self, step: int) -> Callable[[str], None]:
+        """Hook of checkpoint.save for the save after ``step`` steps."""
+
+        def hook(point: str) -> None:
+            if self._fault.kill_in_save == step and self._fault.save_point == point:
+                self._kill()
+
+        return hook

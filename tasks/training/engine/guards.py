@@ -1,0 +1,54 @@
+"""What happens when a step's numbers are not finite: skip, count, roll back, give up.
+
+The decision is made on reduced numbers, so every rank makes the same one. It depends on the state
+alone, so a run that is killed in between decides the same again after it resumed.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from tasks.training.engine.config import EngineConfig
+from tasks.training.engine.state import TrainState
+
+
+class Diverged(RuntimeError):
+    """The loss stays non-finite although bad data was skipped several times."""
+
+
+class Verdict(Enum):
+    """What the loop does after a step."""
+
+    GOOD = "good"
+    SKIPPED = "skipped"  # no rank stepped; go on with the next batch
+    ROLL_BACK = "roll_back"  # restore the last good checkpoint, pass over the streak's batches
+
+
+def judge(state: TrainState, applied: bool, batch: int, config: EngineConfig) -> Verdict:
+    """Account for one step on data batch ``batch``; updates the streak in ``state``."""
+    if applied:
+        state.streak = []
+        return Verdict.GOOD
+    state.streak = [*state.streak, batch]
+    state.bad_steps += 1
+    if len(state.streak) < config.max_bad_steps:
+        return Verdict.SKIPPED
+    return Verdict.ROLL_BACK
+
+
+def skip_window(before: TrainState, restored: TrainState, config: EngineConfig) -> None:
+    """Carry the decision of ``before`` into the state that was restored for it.
+
+    Raises:
+        Diverged: this was tried ``max_rollbacks`` times already.
+    """
+    rollbacks = before.rollbacks + 1
+    if rollbacks > config.max_rollbacks:
+        raise Diverged(
+            f"{len(before.streak)} steps in a row without a finite loss or gradient at step "
+            f"{before.step}, after {before.rollbacks} roll-backs: lower the learning rate, or "
+            f"look at data batches {before.streak}"
+        )
+    restored.skipped = sorted({*restored.skipped, *before.skipped, *before.streak})
+    restored.streak = []
+    restored.rollbacks = rollbacks

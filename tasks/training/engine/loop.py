@@ -1,0 +1,288 @@
+"""The training run: start or resume, step, guard, save, evaluate, finish. A linear story."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+import uuid
+from collections.abc import Callable
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from model.flops import flops_per_token
+from model.llama import Llama
+from model.weights import load_model, save_native
+from tasks.context import atomic_write_json, fsync_directory
+from tasks.training.engine import checkpoint, distributed
+from tasks.training.engine.config import ConfigError, EngineConfig
+from tasks.training.engine.data import Order, make_batch, micro_batches, open_order
+from tasks.training.engine.evaluate import StopRequested, validation_losses
+from tasks.training.engine.faults import Faults
+from tasks.training.engine.guards import Verdict, judge, skip_window
+from tasks.training.engine.loss import LossModule
+from tasks.training.engine.metrics import MFU_FORMULA, RunLog
+from tasks.training.engine.optimizer import build_optimizer
+from tasks.training.engine.state import TrainState
+from tasks.training.engine.step import StepResult, train_step
+
+
+class Outcome(Enum):
+    """How a session ended."""
+
+    DONE = "done"
+    PREEMPTED = "preempted"
+
+
+class Session:
+    """One start of the trainer on one rank; ``run`` does the work."""
+
+    def __init__(
+        self,
+        config: EngineConfig,
+        *,
+        stop_requested: Callable[[], bool] = lambda: False,
+        order: Order | None = None,
+        started: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.config, self.clock, self._stop_requested = config, clock, stop_requested
+        self.faults = Faults(config)
+        self.accelerator = distributed.start(config)
+        self.rank = self.accelerator.process_index
+        self.checkpoints = config.work / "checkpoints"
+        config.work.mkdir(parents=True, exist_ok=True)
+        self.log = RunLog(
+            config.work,
+            writes=self.rank == 0,
+            started=clock() if started is None else started,
+            clock=clock,
+        )
+        self.order = order if order is not None else open_order(config)
+        self.bos_id = _bos_id(config) if config.mask_documents else None
+        self.loss_module = LossModule(Llama(config.model))
+        self.wrapped = self.accelerator.prepare(self.loss_module)
+        llama = self.loss_module.model
+        self.state = TrainState(llama, build_optimizer(llama, config.optimizer))
+        self.saved_step = -1
+
+    # ---- the story ---------------------------------------------------------------------------
+
+    def run(self) -> Outcome:
+        """Train to the last step, or to a checkpoint when asked to stop."""
+        self.restore()
+        self._settle_buckets()
+        try:
+            while self.state.step < self.config.steps:
+                if self._one_step().stop:
+                    raise StopRequested
+            validation = self._validate()
+        except StopRequested:
+            self.save()
+            self.log.event("preempted", self.state.step)
+            return Outcome.PREEMPTED
+        self.save()
+        self._write_final(validation)
+        self.log.event("finished", self.state.step)
+        return Outcome.DONE
+
+    def _one_step(self) -> StepResult:
+        config, state, begun = self.config, self.state, self.clock()
+        batch_number = state.data_batch()
+        raw = self.order.batch(batch_number, config.global_batch)
+        batches = micro_batches(make_batch(raw, config, self.bos_id), config, self.rank)
+        data_wait = self.clock() - begun
+        result = train_step(
+            self.accelerator,
+            self.wrapped,
+            state,
+            batches,
+            config,
+            stop_requested=self._stop_requested(),
+            faults=self.faults,
+        )
+        seconds = self.clock() - begun
+        self.log.beat()
+        self.log.count(state.step, result.tokens, seconds, useful=result.applied)
+        verdict = judge(state, result.applied, batch_number, config)
+        self._report(result, seconds, data_wait)
+        if verdict is Verdict.GOOD:
+            state.loss = result.loss
+        else:
+            self.log.event("step_skipped", state.step, data_batch=batch_number)
+        if verdict is Verdict.ROLL_BACK:
+            self._roll_back()
+        if verdict is Verdict.GOOD and state.step % config.checkpoint_every == 0:
+            self.save()
+        if _due(state.step, config.validate_every) and state.step < config.steps:
+            self._validate()
+        return result
+
+    # ---- state -------------------------------------------------------------------------------
+
+    def restore(self) -> None:
+        """Continue from the newest valid checkpoint; without one, from the initial weights."""
+        newest = -1
+        if self.rank == 0:
+            checkpoint.clear_leftovers(self.checkpoints)
+            directory, refusals = checkpoint.newest_valid(self.checkpoints)
+            for refusal in refusals:
+                name = refusal.directory.name
+                self.log.event("checkpoint_refused", -1, checkpoint=name, reason=refusal.reason)
+                print(f"checkpoint {name} refused: {refusal.reason}", flush=True)
+            if directory is not None:
+                newest = int(directory.name.removeprefix("step-"))
+        newest = distributed.from_first_rank(newest)
+        if newest < 0:
+            self._initial_state()
+            self.log.event("started", 0)
+        else:
+            saved, tensors = checkpoint.load(self.checkpoints / checkpoint.directory_name(newest))
+            self._check_identity(saved["identity"])
+            self.state.restore(saved["state"], tensors)
+            self.log.event("resumed", newest)
+            print(f"resumed at step {newest}", flush=True)
+        self.saved_step = newest
+        self.state.skipped = sorted({*self.state.skipped, *self.config.skip_batches})
+        self.log.resume_at(self.state.step)
+        self.log.beat()
+
+    def save(self) -> None:
+        """Publish a checkpoint of the present step (rank 0), then drop old ones."""
+        step = self.state.step
+        if step == self.saved_step:
+            return
+        if self.rank == 0:
+            begun = self.clock()
+            checkpoint.save(
+                self.checkpoints,
+                step,
+                {"state": self.state.scalars(), "identity": self.config.identity},
+                self.state.tensors(),
+                hook=self.faults.in_save(step),
+                beat=self.log.beat,
+            )
+            checkpoint.prune(
+                self.checkpoints,
+                keep_last=self.config.keep_last,
+                keep_every=self.config.keep_every,
+            )
+            self.log.event("checkpoint", step, seconds=self.clock() - begun)
+        self.saved_step = step
+
+    def _initial_state(self) -> None:
+        config, llama = self.config, self.loss_module.model
+        if config.init_from is None:
+            llama.init_weights(config.seed)
+        else:
+            base = load_model(config.init_from)
+            if base.config != config.model:
+                raise ConfigError(f"{config.init_from} holds another model than run.json says")
+            llama.load_state_dict(base.state_dict())
+        blank = TrainState(llama, self.state.optimizer)
+        self.state.restore(blank.scalars(), {"model": blank.tensors()["model"], "optimizer": {}})
+
+    def _check_identity(self, saved: dict[str, Any]) -> None:
+        now = json.loads(json.dumps(self.config.identity))
+        if saved != now:
+            names = sorted(k for k in now.keys() | saved.keys() if now.get(k) != saved.get(k))
+            raise ConfigError(
+                f"the checkpoints in {self.checkpoints} belong to a run with other "
+                f"{', '.join(names)}: use an empty work directory"
+            )
+
+    def _roll_back(self) -> None:
+        before = TrainState(self.state.model, self.state.optimizer, **self.state.scalars())
+        self.log.event("rolling_back", before.step, data_batches=before.streak)
+        self.restore()
+        skip_window(before, self.state, self.config)
+        self.log.event("rolled_back", self.state.step, skipped=self.state.skipped)
+
+    def _settle_buckets(self) -> None:
+        """One throw-away backward pass, so that every real step reduces in the same buckets.
+
+        DDP orders its buckets anew after its first backward pass. A resumed run would otherwise
+        do its first step with the first layout, and from three ranks on, another layout adds in
+        another order: the last bit would tell that the run was interrupted.
+        """
+        if self.config.world == 1:
+            return
+        tokens_BT = torch.zeros((1, 8), dtype=torch.long, device=self.accelerator.device)
+        self.wrapped(tokens_BT, tokens_BT, torch.ones_like(tokens_BT)).backward()
+        self.state.optimizer.zero_grad(set_to_none=True)
+
+    # ---- reports -----------------------------------------------------------------------------
+
+    def _report(self, result: StepResult, seconds: float, data_wait: float) -> None:
+        config, step = self.config, self.state.step
+        if step % config.log_every and step != config.steps:
+            return
+        speed = self.log.speed()
+        if config.peak_flops:  # never on a CPU: there is no honest peak to divide by
+            flops = flops_per_token(config.model, config.context).value
+            speed["mfu"] = speed["tokens_per_s"] * flops / (config.peak_flops * config.world)
+        self.log.metrics(
+            step,
+            loss=result.loss,
+            learning_rate=result.learning_rate,
+            grad_norm=result.grad_norm,
+            tokens=self.state.tokens,
+            bad_steps=self.state.bad_steps,
+            step_seconds=seconds,
+            data_wait_seconds=data_wait,
+            **speed,
+        )
+
+    def _validate(self) -> dict[str, dict[str, float]]:
+        results = validation_losses(
+            self.loss_module,
+            self.config,
+            rank=self.rank,
+            device=self.accelerator.device,
+            stop_requested=self._stop_requested,
+            beat=self.log.beat,
+        )
+        losses = {f"validation_loss.{source}": row["loss"] for source, row in results.items()}
+        if losses:
+            self.log.metrics(self.state.step, **losses)
+        return results
+
+    def _write_final(self, validation: dict[str, dict[str, float]]) -> None:
+        """``final/``: native weights, shape and a summary without times. Rank 0, by one rename."""
+        if self.rank != 0:
+            return
+        temporary = self.config.work / f"tmp-final-{uuid.uuid4().hex}"
+        temporary.mkdir()
+        save_native(self.loss_module.model, temporary)
+        summary = {
+            "mode": self.config.mode,
+            "steps": self.state.step,
+            "tokens": self.state.tokens,
+            "loss": self.state.loss,
+            "validation": validation,
+            "bad_steps": self.state.bad_steps,
+            "skipped_batches": self.state.skipped,
+            "rollbacks": self.state.rollbacks,
+            "parameters": self.config.model.parameters,
+            "world": self.config.world,
+            "precision": self.config.precision,
+            "mfu_formula": MFU_FORMULA if self.config.peak_flops else None,
+        }
+        atomic_write_json(temporary / "summary.json", summary)
+        final = self.config.work / "final"
+        if final.exists():
+            shutil.rmtree(final)
+        temporary.rename(final)
+        fsync_directory(self.config.work)
+
+
+def _due(step: int, every: int) -> bool:
+    return every > 0 and step % every == 0
+
+
+def _bos_id(config: EngineConfig) -> int:
+    path: Path = config.data / "tokens.json"
+    return int(json.loads(path.read_text(encoding="utf-8"))["bos_id"])

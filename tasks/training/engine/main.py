@@ -1,0 +1,82 @@
+"""The trainer process: ``python -m tasks.training.engine.main --config run.json``, one per rank.
+
+Exit codes: 0 done, 75 preempted (a checkpoint is there, start again), 78 the configuration cannot
+work, 70 the loss diverged; anything else is a fault. Rank 0 also leaves the outcome in
+``exit.json``, because torchrun replaces its workers' exit codes by 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+from tasks.context import atomic_write_json
+from tasks.training.engine.config import (
+    EXIT_CONFIG,
+    EXIT_DIVERGED,
+    EXIT_DONE,
+    EXIT_PREEMPTED,
+    ConfigError,
+    EngineConfig,
+    read_config,
+)
+from tasks.training.engine.lifeline import Lifeline
+
+ATTEMPT = "ARRIERO_ATTEMPT"  # set by the launcher, returned in exit.json
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Train as ``--config`` says and return the exit code."""
+    started = time.monotonic()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--config", type=Path, required=True, help="resolved run.json")
+    path = parser.parse_args(arguments).config
+    try:
+        config = read_config(path)
+    except ConfigError as error:
+        print(f"configuration error: {error}", file=sys.stderr, flush=True)
+        return EXIT_CONFIG
+    lifeline = Lifeline(config.grace_seconds)  # before the slow imports: a signal is never missed
+    rank = int(os.environ.get("RANK", "0"))
+    attempt = os.environ.get(ATTEMPT, "")
+    config.work.mkdir(parents=True, exist_ok=True)
+    ranks = config.work / "ranks"
+    ranks.mkdir(exist_ok=True)
+    atomic_write_json(ranks / f"{rank}.json", {"pid": os.getpid(), "attempt": attempt})
+    code, message = _train(config, lifeline, rank, started)
+    if message:
+        print(message, file=sys.stderr, flush=True)
+    if rank == 0 or code in (EXIT_CONFIG, EXIT_DIVERGED):
+        outcome = {"code": code, "message": message, "attempt": attempt}
+        atomic_write_json(config.work / "exit.json", outcome)
+    return code
+
+
+def _train(
+    config: EngineConfig, lifeline: Lifeline, rank: int, started: float
+) -> tuple[int, str | None]:
+    from tasks.training.engine import distributed
+    from tasks.training.engine.guards import Diverged
+    from tasks.training.engine.loop import Outcome, Session
+
+    if config.device == "cuda":
+        local = int(os.environ.get("LOCAL_RANK", "0"))
+        distributed.lock_device(config.lock_directory or config.work, local)
+    try:
+        session = Session(config, stop_requested=lambda: lifeline.stop_requested, started=started)
+        outcome = session.run()
+        distributed.stop()
+    except ConfigError as error:
+        return EXIT_CONFIG, f"configuration error: {error}"
+    except Diverged as error:
+        return EXIT_DIVERGED, f"diverged: {error}"
+    if outcome is Outcome.PREEMPTED:
+        return EXIT_PREEMPTED, "stopped on request, a checkpoint was written"
+    return EXIT_DONE, None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,115 @@
+"""metrics.jsonl and events.jsonl: what the launcher, the tracker and the dashboard read.
+
+One JSON object a line, flushed line by line, written by rank 0. A resumed run first drops the
+lines of steps that it will do again, so each step stands in the file once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tasks.context import atomic_write_text
+
+MFU_FORMULA = "(6N + 12LdT) * tokens_per_s / (peak_flops * world), N with embeddings"
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Complete lines of a JSON-lines file; a line cut off by a kill is left out."""
+    if not path.exists():
+        return []
+    whole = path.read_text(encoding="utf-8").split("\n")[:-1]
+    return [json.loads(line) for line in whole]
+
+
+class RunLog:
+    """Metrics and events of one session (one start of the trainer), and its clocks.
+
+    tokens_per_s counts this session's tokens over this session's time in steps; goodput is the
+    time in steps that still count over the session's wall time since the process began.
+    Rank 0 writes; on other ranks every method does nothing.
+    """
+
+    def __init__(
+        self,
+        work: Path,
+        *,
+        writes: bool,
+        started: float,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._work, self._writes, self._clock, self._wall = work, writes, clock, wall
+        self._started = started
+        self._tokens = 0
+        self._step_seconds = 0.0
+        self._productive: dict[int, float] = {}
+        self._beat_path = work / "heartbeat"
+
+    def beat(self) -> None:
+        """Tell the launcher that this rank makes progress."""
+        if self._writes:
+            self._beat_path.touch()
+
+    def resume_at(self, step: int) -> None:
+        """Drop what was measured beyond ``step``; the steps will be done again."""
+        self._productive = {s: t for s, t in self._productive.items() if s <= step}
+        path = self._work / "metrics.jsonl"
+        if self._writes and path.exists():
+            kept = [line for line in read_lines(path) if line["step"] <= step]
+            atomic_write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
+
+    def count(self, step: int, tokens: int, seconds: float, useful: bool) -> None:
+        """Account for one step's time; a skipped step is no productive time."""
+        self._tokens += tokens
+        self._step_seconds += seconds
+        if useful:
+            self._productive[step] = seconds
+
+    def speed(self) -> dict[str, float]:
+        """tokens_per_s, goodput (both of this session) and peak memory of rank 0."""
+        alive = max(self._clock() - self._started, 1e-9)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        peak_bytes = peak if sys.platform == "darwin" else peak * 1024
+        return {
+            "tokens_per_s": self._tokens / max(self._step_seconds, 1e-9),
+            "goodput": sum(self._productive.values()) / alive,
+            "memory_mb": peak_bytes / 1e6,
+        }
+
+    def metrics(self, step: int, **values: Any) -> None:
+        """One line of metrics.jsonl; ``step`` = optimizer steps done."""
+        self._append("metrics.jsonl", {"step": step, **values})
+
+    def event(self, name: str, step: int, **details: Any) -> None:
+        """One line of events.jsonl, with the wall-clock time."""
+        self._append("events.jsonl", {"event": name, "step": step, "at": self._wall(), **details})
+
+    def _append(self, name: str, line: dict[str, Any]) -> None:
+        if not self._writes:
+            return
+        path = self._work / name
+        cut = path.exists() and path.stat().st_size and not _ends_with_newline(path)
+        with path.open("a", encoding="utf-8") as handle:
+            # A line that a kill cut off must not swallow this one.
+            handle.write(("\n" if cut else "") + json.dumps(_finite(line)) + "\n")
+
+
+def _finite(line: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no NaN: a non-finite number becomes null."""
+    wrong = (float("inf"), float("-inf"))
+    return {
+        k: None if isinstance(v, float) and (v != v or v in wrong) else v for k, v in line.items()
+    }
+
+
+def _ends_with_newline(path: Path) -> bool:
+    with path.open("rb") as handle:
+        handle.seek(-1, os.SEEK_END)
+        return handle.read(1) == b"\n"

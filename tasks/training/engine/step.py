@@ -1,0 +1,101 @@
+"""The optimizer step, on one screen.
+
+Loss normalisation: the sum of the losses of all valid target tokens of the whole global batch,
+divided by the number of those tokens, counted over all ranks and micro-batches before the first
+backward pass. So world size and accumulation do not change the gradient (to rounding), also when
+ranks hold different numbers of targets. Means of means do: measured, 2e-2 in the loss.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from tasks.training.engine.config import EngineConfig
+from tasks.training.engine.data import Batch
+from tasks.training.engine.distributed import sum_over_ranks
+from tasks.training.engine.faults import Faults
+from tasks.training.engine.schedule import learning_rate
+from tasks.training.engine.state import TrainState
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one step did; equal on all ranks.
+
+    loss: mean over the global batch's targets, nats per token. applied: False when the numbers
+    were not finite and no rank changed its weights. stop: a rank was asked to stop.
+    """
+
+    loss: float
+    grad_norm: float
+    learning_rate: float
+    tokens: int
+    applied: bool
+    stop: bool
+
+
+def train_step(
+    accelerator: Accelerator,
+    module: torch.nn.Module,
+    state: TrainState,
+    micro_batches: list[Batch],
+    config: EngineConfig,
+    *,
+    stop_requested: bool,
+    faults: Faults,
+) -> StepResult:
+    """One optimizer step over this rank's micro-batches; advances ``state.step``."""
+    device, world, accum = accelerator.device, config.world, config.accumulation
+    torch.manual_seed(hash_seed(config.seed, state.step, accelerator.process_index))
+    rate = learning_rate(
+        state.step,
+        peak=config.optimizer.learning_rate,
+        warmup_steps=config.schedule.warmup_steps,
+        steps=config.steps,
+        final_ratio=config.schedule.final_ratio,
+    )
+    n_local = sum(int(batch.mask_BT.sum()) for batch in micro_batches)
+    n_global = int(sum_over_ranks(torch.tensor([n_local], device=device)).item())
+
+    loss_sum = torch.zeros((), dtype=torch.float64, device=device)
+    for index, batch in enumerate(micro_batches):
+        last = index == len(micro_batches) - 1
+        with nullcontext() if last else accelerator.no_sync(module):  # reduce once, at the end
+            b = batch.to(device)
+            loss = module(b.tokens_BT, b.targets_BT, b.mask_BT, b.segment_ids_BT, b.positions_BT)
+            # DDP averages over ranks and backward() divides by accum: undo both, divide by n.
+            accelerator.backward(loss * (world * accum / max(n_global, 1)))
+        loss_sum += loss.detach()
+    faults.poison_gradients(state, accelerator.process_index)
+
+    grad_norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.optimizer.clip)
+    # One reduction settles the loss, and decides for all ranks together whether to step or stop.
+    flags = [0.0 if torch.isfinite(loss_sum + grad_norm) else 1.0, float(stop_requested)]
+    verdict = torch.stack([loss_sum, *torch.tensor(flags, dtype=torch.float64, device=device)])
+    total, bad, stop = sum_over_ranks(verdict).tolist()
+    faults.before_commit(state, accelerator.process_index)
+
+    if bad == 0:
+        for group in state.optimizer.param_groups:
+            group["lr"] = rate
+        state.optimizer.step()
+    state.optimizer.zero_grad(set_to_none=True)
+    state.step += 1
+    state.tokens += n_global
+    return StepResult(
+        total / max(n_global, 1), float(grad_norm), rate, n_global, bad == 0, stop > 0
+    )
+
+
+def hash_seed(seed: int, step: int, rank: int) -> int:
+    """Generator seed of one rank in one step: nothing about randomness needs to be stored."""
+    mixed = (seed * 0x9E3779B97F4A7C15 + step * 0xBF58476D1CE4E5B9 + rank) & (2**64 - 1)
+    mixed = (mixed ^ (mixed >> 31)) * 0x94D049BB133111EB & (2**64 - 1)
+    return mixed >> 1

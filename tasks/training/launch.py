@@ -1,0 +1,352 @@
+"""Start the trainer as child processes, watch them, and leave none behind. Plain code, no Prefect.
+
+One process: ``python -m tasks.training.engine.main``. Several: torchrun's agent starts the ranks
+(Accelerate's own ``launch --cpu --num_processes 2`` starts one, silently). The trainer writes to
+a log file, never to a pipe: whoever dies first, nobody blocks or breaks on the other.
+
+torchrun puts every rank into a session of its own, so the group of the child does not hold the
+ranks: their process ids are collected while they run, and all of them are waited for.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from tasks.training.engine.config import (
+    EXIT_CONFIG,
+    EXIT_DIVERGED,
+    EXIT_PREEMPTED,
+    ConfigError,
+    EngineConfig,
+    read_config,
+)
+from tasks.training.engine.lifeline import LAUNCHER_PID, PR_SET_PDEATHSIG
+from tasks.training.engine.main import ATTEMPT
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+DEAD_RANK_SECONDS = 5.0  # a rank is gone this long and the run is not: it is called dead
+HANG_FLOOR_SECONDS = 60.0
+HANG_STEPS = 10  # median steps without a sign of life
+
+MetricsSink = Callable[[Mapping[str, float], int], None]
+ProgressSink = Callable[[float, str], None]
+
+
+class TrainerFailed(RuntimeError):
+    """The trainer ended badly; the message ends with the tail of its log."""
+
+
+class TrainerHung(TrainerFailed):
+    """No step was finished for too long."""
+
+
+class TrainerPreempted(RuntimeError):
+    """The trainer was asked to stop and wrote a checkpoint; starting again continues it."""
+
+
+@dataclass
+class _Tail:
+    """Reads what was appended to metrics.jsonl since the last look, each step once."""
+
+    path: Path
+    offset: int = 0
+    inode: int = -1
+    last_step: int = 0
+    seconds: deque[float] = field(default_factory=lambda: deque(maxlen=101))
+
+    def new_lines(self) -> list[dict[str, Any]]:
+        if not self.path.exists():
+            return []
+        status = self.path.stat()
+        if status.st_ino != self.inode or status.st_size < self.offset:
+            self.offset, self.inode = 0, status.st_ino  # rewritten by a trainer that resumed
+        with self.path.open("rb") as handle:
+            handle.seek(self.offset)
+            data = handle.read()
+        whole = data[: data.rfind(b"\n") + 1]
+        self.offset += len(whole)
+        fresh = []
+        for line in map(json.loads, whole.splitlines()):
+            if line["step"] < self.last_step:
+                continue
+            if "step_seconds" in line:
+                if line["step"] == self.last_step:
+                    continue
+                self.seconds.append(line["step_seconds"])
+            fresh.append(line)
+            self.last_step = line["step"]
+        return fresh
+
+
+class _Processes:
+    """The child, its descendants and the ranks, remembered also when their parent is gone."""
+
+    def __init__(self, child: subprocess.Popen[bytes], ranks: Path, attempt: str) -> None:
+        self.child, self._ranks, self._attempt = child, ranks, attempt
+        self._known: dict[int, psutil.Process] = {}
+        self.rank_pids: dict[int, int] = {}
+        self._missing_since: dict[int, float] = {}
+
+    def look(self) -> None:
+        """Remember every descendant that exists now."""
+        try:
+            top = psutil.Process(self.child.pid)
+            for process in (top, *top.children(recursive=True)):
+                self._known.setdefault(process.pid, process)
+        except psutil.NoSuchProcess:
+            pass  # it just ended: what it left is known from earlier looks and the rank files
+        for path in self._ranks.glob("*.json"):
+            told = json.loads(path.read_text(encoding="utf-8"))
+            if told["attempt"] != self._attempt:
+                continue
+            self.rank_pids[int(path.stem)] = told["pid"]
+            if told["pid"] not in self._known and psutil.pid_exists(told["pid"]):
+                self._known[told["pid"]] = psutil.Process(told["pid"])
+
+    def alive(self) -> list[psutil.Process]:
+        """Processes of this run that still run (zombies do not)."""
+        self.child.poll()  # reaps it
+        return [p for p in self._known.values() if _runs(p)]
+
+    def dead_rank(self, now: float) -> int | None:
+        """A rank that has been gone for DEAD_RANK_SECONDS while the child still runs."""
+        for rank, pid in self.rank_pids.items():
+            process = self._known.get(pid)
+            if process is not None and _runs(process):
+                continue
+            if now - self._missing_since.setdefault(rank, now) > DEAD_RANK_SECONDS:
+                return rank
+        return None
+
+    def end(self, grace_seconds: float, clock: Callable[[], float]) -> None:
+        """SIGTERM to the group, up to ``grace_seconds``, SIGKILL, and wait until none is left."""
+        self.look()
+        if self.child.poll() is None:
+            _signal_group(self.child.pid, signal.SIGTERM)
+        for process in self.alive():
+            if process.pid != self.child.pid:  # ranks live in their own sessions
+                _signal(process, signal.SIGTERM)
+        deadline = clock() + grace_seconds
+        while self.alive() and clock() < deadline:
+            self.look()
+            time.sleep(0.1)
+        while remaining := self.alive():
+            for process in remaining:
+                _signal(process, signal.SIGKILL)
+            time.sleep(0.1)
+        self.child.wait()
+
+
+def launch(
+    config_path: Path,
+    *,
+    log_path: Path,
+    on_metrics: MetricsSink = lambda values, step: None,
+    on_progress: ProgressSink = lambda fraction, line: None,
+    environment: Mapping[str, str] | None = None,
+    start_seconds: float = 600.0,
+    poll_seconds: float = 0.5,
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
+    """Run the trainer of ``config_path`` to its end; returns when it is done.
+
+    Call it from a thread that lives until it returns: the kernel sends the death signal when the
+    thread that forked ends.
+
+    Args:
+        log_path: the trainer's output is appended here.
+        on_metrics: called with each line of metrics.jsonl, ``(numbers, step)``.
+        start_seconds: longest wait for the first sign of life (imports, loading a checkpoint).
+
+    Raises:
+        ConfigError: the run cannot be done as configured; do not retry.
+        TrainerPreempted: a checkpoint was written on request; retry.
+        TrainerHung: nothing happened for max(60 s, 10 median steps).
+        TrainerFailed: any other end but success, a dead rank among them.
+        Whatever interrupts this call is raised again, after every process has ended.
+    """
+    config = read_config(config_path)
+    attempt = uuid.uuid4().hex
+    config.work.mkdir(parents=True, exist_ok=True)
+    log_path.parent.mkdir(parents=True, exist_ok=True)
+    tail = _Tail(config.work / "metrics.jsonl")
+    with log_path.open("ab") as log:
+        log_start = log.tell()
+        child = subprocess.Popen(
+            command(config_path, config.world),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=CHECKOUT,
+            env=child_environment(config, attempt, environment or {}),
+            start_new_session=True,
+            preexec_fn=_death_signal(),
+        )
+    processes = _Processes(child, config.work / "ranks", attempt)
+    grace = config.grace_seconds
+    try:
+        watch = _Watch(config.work / "heartbeat", clock, start_seconds)
+        while child.poll() is None:
+            processes.look()
+            _deliver(tail, config, on_metrics, on_progress)
+            if (rank := processes.dead_rank(clock())) is not None:
+                grace = min(grace, 5.0)  # the others wait for it in a collective: no save will come
+                raise TrainerFailed(f"rank {rank} died{_log_tail(log_path, log_start)}")
+            if watch.hung(tail.seconds):
+                grace = min(grace, 5.0)
+                raise TrainerHung(
+                    f"no step was finished for {watch.silent():.0f} s: the run hangs"
+                    f"{_log_tail(log_path, log_start)}"
+                )
+            time.sleep(poll_seconds)
+        _deliver(tail, config, on_metrics, on_progress)
+    except BaseException:
+        processes.end(grace, clock)
+        raise
+    # torchrun is gone; a rank that is not (it was slow to end) is given its grace too.
+    processes.end(min(grace, 30.0), clock)
+    _raise_for(child.returncode, config.work / "exit.json", attempt, log_path, log_start)
+
+
+def command(config_path: Path, world: int) -> list[str]:
+    """The trainer's command line for ``world`` processes on this machine."""
+    trainer = ["-m", "tasks.training.engine.main", "--config", str(config_path)]
+    if world == 1:
+        return [sys.executable, *trainer]
+    agent = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr"]
+    return [*agent, "127.0.0.1", "--nproc-per-node", str(world), *trainer]
+
+
+def child_environment(
+    config: EngineConfig, attempt: str, extra: Mapping[str, str]
+) -> dict[str, str]:
+    """Environment of the trainer: threads, loopback only, and whom it belongs to."""
+    inherited = {k: v for k, v in os.environ.items() if k not in {"RANK", "WORLD_SIZE"}}
+    chosen = {
+        "OMP_NUM_THREADS": str(config.threads),
+        "MKL_NUM_THREADS": str(config.threads),
+        "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(int(config.grace_seconds) + 1),
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONPATH": os.pathsep.join(
+            [str(CHECKOUT), *filter(None, [os.environ.get("PYTHONPATH")])]
+        ),
+        LAUNCHER_PID: str(os.getpid()),
+        ATTEMPT: attempt,
+    }
+    if config.device == "cpu":
+        chosen["ACCELERATE_USE_CPU"] = "true"
+        chosen["GLOO_SOCKET_IFNAME"] = "lo" if sys.platform.startswith("linux") else "lo0"
+    return {**inherited, **chosen, **extra}
+
+
+class _Watch:
+    """Decides from the heartbeat file's changes whether the run hangs."""
+
+    def __init__(self, heartbeat: Path, clock: Callable[[], float], start_seconds: float) -> None:
+        self._path, self._clock, self._start_seconds = heartbeat, clock, start_seconds
+        self._seen = self._stamp()
+        self._since = clock()
+        self._beaten = False
+
+    def _stamp(self) -> int:
+        return self._path.stat().st_mtime_ns if self._path.exists() else 0
+
+    def silent(self) -> float:
+        """Seconds since the heartbeat last changed."""
+        stamp = self._stamp()
+        if stamp != self._seen:
+            self._seen, self._since, self._beaten = stamp, self._clock(), True
+        return self._clock() - self._since
+
+    def hung(self, step_seconds: deque[float]) -> bool:
+        """True after max(60 s, 10 median steps) without a beat; the start has its own limit."""
+        silent = self.silent()
+        if not self._beaten or not step_seconds:
+            return silent > self._start_seconds
+        median = statistics.median(step_seconds)
+        return silent > max(HANG_FLOOR_SECONDS, HANG_STEPS * median)
+
+
+def _deliver(
+    tail: _Tail, config: EngineConfig, on_metrics: MetricsSink, on_progress: ProgressSink
+) -> None:
+    for line in tail.new_lines():
+        step = line.pop("step")
+        numbers = {k: float(v) for k, v in line.items() if isinstance(v, int | float)}
+        on_metrics(numbers, step)
+        if "loss" in numbers:
+            speed = numbers.get("tokens_per_s", 0.0)
+            text = f"step {step}/{config.steps}, loss {numbers['loss']:.3f}, {speed:,.0f} tokens/s"
+            on_progress(step / config.steps, text)
+
+
+def _raise_for(
+    returncode: int, exit_file: Path, attempt: str, log_path: Path, log_start: int
+) -> None:
+    code, message = returncode, None
+    if exit_file.exists():
+        told = json.loads(exit_file.read_text(encoding="utf-8"))
+        if told["attempt"] == attempt:
+            code, message = told["code"], told["message"]
+    if code == 0 and returncode == 0:
+        return
+    if code == EXIT_PREEMPTED:
+        raise TrainerPreempted(message or "the trainer was preempted")
+    if code == EXIT_CONFIG:
+        raise ConfigError(message or _log_tail(log_path, log_start).strip())
+    if code == EXIT_DIVERGED:
+        raise TrainerFailed(f"{message}{_log_tail(log_path, log_start)}")
+    raise TrainerFailed(
+        f"the trainer ended with exit code {returncode}{_log_tail(log_path, log_start)}"
+    )
+
+
+def _log_tail(path: Path, start: int, lines: int = 30) -> str:
+    with path.open("rb") as handle:
+        handle.seek(max(start, path.stat().st_size - 20_000))
+        text = handle.read().decode("utf-8", "replace")
+    return f"; its log ({path}) ends with:\n" + "\n".join(text.splitlines()[-lines:])
+
+
+def _death_signal() -> Callable[[], None] | None:
+    """What the child runs between fork and exec; libc is loaded here, before the fork."""
+    if not sys.platform.startswith("linux"):
+        return None
+    prctl = ctypes.CDLL(None).prctl
+    return lambda: prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _signal(process: psutil.Process, number: signal.Signals) -> None:
+    try:
+        process.send_signal(number)
+    except psutil.NoSuchProcess:
+        return  # it ended by itself, which is what was wanted
+
+
+def _signal_group(pid: int, number: signal.Signals) -> None:
+    try:
+        os.killpg(pid, number)
+    except ProcessLookupError:
+        return  # as above
