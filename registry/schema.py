@@ -36,7 +36,15 @@ NAMING_CONVENTION = {
 
 RUN_STATUSES = ("running", "completed", "cached", "failed", "cancelled", "preempted", "lost")
 ARTIFACT_STATES = ("present", "missing", "quarantined")
-EMISSION_STATUSES = ("open", "ok", "failed", "cancelled", "lost", "preempted", "stopped_by_budget")
+EMISSION_STATUSES = (
+    "open",
+    "completed",
+    "failed",
+    "cancelled",
+    "lost",
+    "preempted",
+    "stopped_by_budget",
+)
 
 
 def now() -> datetime:

@@ -147,7 +147,7 @@ def upgrade() -> None:
         sa.Column("measured_share", sa.Float(), nullable=False),
         sa.Column("details", sa.JSON(), nullable=False),
         sa.CheckConstraint(
-            "status IN ('open', 'ok', 'failed', 'cancelled', 'lost', 'preempted',"
+            "status IN ('open', 'completed', 'failed', 'cancelled', 'lost', 'preempted',"
             " 'stopped_by_budget')",
             name=op.f("ck_emission_status"),
         ),
