@@ -1,7 +1,7 @@
 """The LLaMA decoder: pre-normalised blocks of rotary attention and SwiGLU (paper, section 2.2).
 
 Shape suffixes of tensors: B batch, T tokens of this call, S key/value slots, D model width,
-H query heads, K key/value heads, E head width, F SwiGLU width, V vocabulary.
+H query heads, K key/value heads, N both, E head width, F SwiGLU width, V vocabulary.
 
 RoPE turns the pair (i, i + E/2), the half-split form of Hugging Face, and not the adjacent pairs
 (2i, 2i + 1) of Meta's code: weights then go to and from that format by renaming alone, and the
@@ -14,11 +14,13 @@ fewer, larger matrix products. `model/weights.py` splits them for the Hugging Fa
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from model.cache import KVCache
 from model.config import ModelConfig
 
 
@@ -72,60 +74,13 @@ def rotate(x_BTHE: Tensor, cos_BT1E2: Tensor, sin_BT1E2: Tensor) -> Tensor:
     return turned.type_as(x_BTHE)
 
 
-class KVCache:
-    """Keys and values of all layers in one buffer, allocated once.
+class Step(NamedTuple):
+    """What all blocks of one call share; without a mask the attention is causal."""
 
-    Slot number = position of the token, for every row by itself. So a row needs no padding on the
-    left: what a shorter row's padding wrote on the right of its prompt lies beyond its position,
-    is masked, and is overwritten by its next tokens.
-    """
-
-    def __init__(
-        self,
-        config: ModelConfig,
-        rows: int,
-        slots: int,
-        device: torch.device | str = "cpu",
-        dtype: torch.dtype = torch.float32,
-    ):
-        shape = (config.layers, 2, rows, config.kv_heads, slots, config.head_dim)
-        self.buffer_L2BKSE = torch.zeros(shape, device=device, dtype=dtype)
-        # Next position of each row. After a ragged prompt the caller sets the true lengths.
-        self.lengths_B = torch.zeros(rows, dtype=torch.long, device=device)
-        # Slots below this number were written; those above are left out of the attention.
-        self.used = 0
-
-    @property
-    def slots(self) -> int:
-        return self.buffer_L2BKSE.shape[4]
-
-    def select(self, rows: Tensor) -> KVCache:
-        """A copy with the given rows (long indices; a row may be repeated)."""
-        copy = object.__new__(KVCache)
-        copy.buffer_L2BKSE = self.buffer_L2BKSE.index_select(2, rows)
-        copy.lengths_B = self.lengths_B.index_select(0, rows)
-        copy.used = self.used
-        return copy
-
-    def reserve(self, positions_BT: Tensor) -> None:
-        """Note that these positions are about to be written; ValueError if there is no room."""
-        if torch.is_grad_enabled():
-            raise ValueError("a KV cache is for inference: call the model under torch.no_grad()")
-        needed = int(positions_BT.max()) + 1
-        if needed > self.slots:
-            raise ValueError(f"the KV cache has {self.slots} slots, position {needed - 1} has none")
-        self.used = max(self.used, needed)
-        self.lengths_B = positions_BT[:, -1] + 1
-
-    def update(
-        self, layer: int, positions_BT: Tensor, k_BKTE: Tensor, v_BKTE: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Write the new tokens' keys and values; give back all slots in use, [B, K, S, E] each."""
-        index_BKTE = positions_BT[:, None, :, None].expand_as(k_BKTE)
-        keys_BKSE, values_BKSE = self.buffer_L2BKSE[layer, 0], self.buffer_L2BKSE[layer, 1]
-        keys_BKSE.scatter_(2, index_BKTE, k_BKTE.to(keys_BKSE.dtype))
-        values_BKSE.scatter_(2, index_BKTE, v_BKTE.to(values_BKSE.dtype))
-        return keys_BKSE[:, :, : self.used], values_BKSE[:, :, : self.used]
+    positions_BT: Tensor
+    angles: tuple[Tensor, Tensor]
+    mask_B1TS: Tensor | None
+    cache: KVCache | None
 
 
 class Attention(nn.Module):
@@ -138,29 +93,21 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(config.dim, qkv, bias=False)
         self.out = nn.Linear(config.heads * config.head_dim, config.dim, bias=False)
 
-    def forward(
-        self,
-        x_BTD: Tensor,
-        angles: tuple[Tensor, Tensor],
-        mask_B1TS: Tensor | None,
-        cache: KVCache | None,
-        layer: int,
-        positions_BT: Tensor,
-    ) -> Tensor:
+    def forward(self, x_BTD: Tensor, step: Step, layer: int) -> Tensor:
         B, T, _ = x_BTD.shape
         heads_BTNE = self.qkv(x_BTD).view(B, T, -1, self.head_dim)
         q_BTHE, k_BTKE, v_BTKE = heads_BTNE.split((self.heads, self.kv_heads, self.kv_heads), dim=2)
-        q_BHTE = rotate(q_BTHE, *angles).transpose(1, 2)
-        k_BKTE = rotate(k_BTKE, *angles).transpose(1, 2)
+        q_BHTE = rotate(q_BTHE, *step.angles).transpose(1, 2)
+        k_BKTE = rotate(k_BTKE, *step.angles).transpose(1, 2)
         v_BKTE = v_BTKE.transpose(1, 2)
-        if cache is not None:
-            k_BKTE, v_BKTE = cache.update(layer, positions_BT, k_BKTE, v_BKTE)
+        if step.cache is not None:
+            k_BKTE, v_BKTE = step.cache.update(layer, step.positions_BT, k_BKTE, v_BKTE)
         y_BHTE = F.scaled_dot_product_attention(
             q_BHTE,
             k_BKTE.to(q_BHTE.dtype),
             v_BKTE.to(q_BHTE.dtype),
-            attn_mask=mask_B1TS,
-            is_causal=mask_B1TS is None,
+            attn_mask=step.mask_B1TS,
+            is_causal=step.mask_B1TS is None,
             enable_gqa=self.heads != self.kv_heads,
         )
         return self.out(y_BHTE.transpose(1, 2).reshape(B, T, -1))
@@ -189,17 +136,8 @@ class Block(nn.Module):
         self.ffn_norm = RMSNorm(config.dim, config.norm_eps)
         self.ffn = SwiGLU(config)
 
-    def forward(
-        self,
-        x_BTD: Tensor,
-        angles: tuple[Tensor, Tensor],
-        mask_B1TS: Tensor | None,
-        cache: KVCache | None,
-        layer: int,
-        positions_BT: Tensor,
-    ) -> Tensor:
-        h_BTD = self.attention_norm(x_BTD)
-        x_BTD = x_BTD + self.attention(h_BTD, angles, mask_B1TS, cache, layer, positions_BT)
+    def forward(self, x_BTD: Tensor, step: Step, layer: int) -> Tensor:
+        x_BTD = x_BTD + self.attention(self.attention_norm(x_BTD), step, layer)
         return x_BTD + self.ffn(self.ffn_norm(x_BTD))
 
 
@@ -256,7 +194,8 @@ class Llama(nn.Module):
             to the query's own.
         mask_BTS: boolean, true = visible; replaces the causal rule altogether.
 
-        Raises ValueError for arguments that exclude each other, a full cache, a cache with autograd.
+        Raises ValueError for arguments that exclude each other, a full cache, and a cache while
+        autograd records.
         """
         T = tokens_BT.shape[1]
         if segment_ids_BT is not None and (cache is not None or mask_BTS is not None):
@@ -273,11 +212,15 @@ class Llama(nn.Module):
         elif segment_ids_BT is not None:
             same_BTS = segment_ids_BT[:, :, None] == segment_ids_BT[:, None, :]
             mask_BTS = same_BTS.tril()
-        mask_B1TS = None if mask_BTS is None else mask_BTS[:, None]
-        angles = rope_angles(self.config, positions_BT)
+        step = Step(
+            positions_BT,
+            rope_angles(self.config, positions_BT),
+            None if mask_BTS is None else mask_BTS[:, None],
+            cache,
+        )
         x_BTD = self.embedding(tokens_BT)
         for layer, block in enumerate(self.blocks):
-            x_BTD = block(x_BTD, angles, mask_B1TS, cache, layer, positions_BT)
+            x_BTD = block(x_BTD, step, layer)
         return self.norm(x_BTD)
 
     def forward(
