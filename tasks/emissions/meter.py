@@ -262,9 +262,8 @@ def ensure_meter(
                 return info
         elif not held and process is None:
             process = _spawn(folder, home, interval, supervisor_pid)
-        elif process is not None and process.poll() is not None:
-            if process.returncode != 0 or held is False:
-                break
+        elif process is not None and process.poll() is not None and not held:
+            break  # ended without a reading; its state says why
         time.sleep(0.05)
     info = read_info(home)
     return MeterInfo(

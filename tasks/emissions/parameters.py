@@ -45,7 +45,7 @@ class EmissionsParameters(BaseModel):
     gpu_tdp: float = Field(
         PAPER_TDP,
         title="GPU thermal design power",
-        description="W per GPU, for the paper's formula. Source: A100-80GB NVLink (paper section 6).",
+        description="W per GPU in the paper's formula. Source: A100-80GB NVLink (paper section 6).",
         ge=10,
         le=3000,
         json_schema_extra={"recipe": False},
@@ -72,7 +72,7 @@ class EmissionsParameters(BaseModel):
         le=10,
         json_schema_extra={"recipe": False},
     )
-    interval: float = Field(
+    measure_interval_s: float = Field(
         15.0,
         title="Interval of the meter",
         description="Seconds between two records; a killed meter loses at most one interval.",

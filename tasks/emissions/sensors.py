@@ -111,7 +111,7 @@ class CodeCarbonSensor:
         self._on_reading = on_reading
         self.check: dict[str, float] = {}
 
-        class Handler(BaseOutput):  # type: ignore[misc]
+        class Handler(BaseOutput):
             """Passes every total on. Our callback holds a lock and never raises."""
 
             def out(handler, total: Any, delta: Any) -> None:

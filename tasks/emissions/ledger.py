@@ -1,0 +1,485 @@
+"""The ledger: a pure function of meter records and stage marks.
+
+Sharing rule: at every moment the node's energy goes to the attempts open on it, in equal parts;
+when none is open it is ``idle``. Energies are integer microjoules until the end, so the stages and
+``idle`` add up to the node exactly.
+
+Where no reading covers an attempt nothing is called zero:
+
+* between two meter sessions, up to ``GAP_INTERVALS`` intervals: last known power (``gap``);
+* else: the bound of the hardware, thermal design power (``bound``, the attempt is ``unmetered``).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from tasks.emissions.parameters import EmissionsParameters
+from tasks.emissions.sensors import JOULES_PER_KWH, MEASURED
+
+# 5 minutes at the default interval: a restarted meter; longer, and nobody knows what went on.
+GAP_INTERVALS = 20
+# A record counts as late after two intervals; power is taken as unchanged until then.
+LATE_INTERVALS = 2
+IDLE = "idle"
+
+Coverage = Literal["metered", "gap", "bound"]
+Mark = Mapping[str, Any]
+Record = Mapping[str, Any]
+
+
+class Entry(BaseModel):
+    """Energy of one attempt (or of a node's idle time). IT energy in kWh, before PUE.
+
+    kwh_gap, kwh_bound: parts of the total that are no readings: last known power, power bound.
+    measured_share: part of the energy that counters gave (RAPL, NVML), 0 to 1; a TDP model and
+        constants are not measured.
+    unmetered: some of its time has no reading near it and was charged at the bound.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    entry_id: str
+    run_id: str | None
+    stage: str
+    attempt: int = 1
+    purpose: str = "final"
+    model_size: str | None = None
+    status: str
+    node: str
+    began_at: datetime
+    ended_at: datetime | None
+    wall_s: float
+    gpus: int
+    gpu_hours: float
+    kwh_cpu: float
+    kwh_gpu: float
+    kwh_ram: float
+    kwh_other: float
+    kwh_total: float
+    kwh_gap: float
+    kwh_bound: float
+    microjoules: int
+    measured_share: float
+    unmetered: bool
+    estimated: bool
+    sensors: dict[str, str]
+
+
+@dataclass
+class NodeTotal:
+    """Microjoules of one node in one boot: all readings, and what was filled in for attempts."""
+
+    node: str
+    boot: str
+    metered: int = 0
+    filled: int = 0
+
+    @property
+    def microjoules(self) -> int:
+        """Everything the node is charged with."""
+        return self.metered + self.filled
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Entries (attempts, then one ``idle`` per node and boot) and the totals they add up to."""
+
+    entries: list[Entry]
+    totals: list[NodeTotal]
+    problems: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Segment:
+    """Cumulative microjoules per device between two moments; linear in between."""
+
+    start: float
+    end: float
+    at_start: Mapping[str, int]
+    at_end: Mapping[str, int]
+    coverage: Coverage
+    sensors: Mapping[str, str]
+
+    def between(self, t0: float, t1: float) -> dict[str, int]:
+        """Energy of a part; parts that touch add up exactly, because each end is rounded once."""
+        return {d: self._value(d, t1) - self._value(d, t0) for d in self.at_end}
+
+    def _value(self, device: str, t: float) -> int:
+        a, b = self.at_start.get(device, 0), self.at_end[device]
+        if t >= self.end:
+            return b
+        if t <= self.start:
+            return a
+        return a + round((b - a) * (t - self.start) / (self.end - self.start))
+
+
+@dataclass
+class _Attempt:
+    begin: Mark
+    status: str
+    start: float
+    end: float
+    closed: bool
+    devices: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    measured: int = 0
+    gap: int = 0
+    bound: int = 0
+    bound_seconds: float = 0.0
+    sensors: dict[str, str] = field(default_factory=dict)
+
+    def charge(self, device: str, energy: int, segment: _Segment) -> None:
+        self.devices[device] += energy
+        sensor = segment.sensors.get(device, "unknown")
+        if segment.coverage == "metered":
+            self.sensors[device] = sensor
+        else:
+            self.sensors.setdefault(device, segment.coverage)
+        if segment.coverage == "gap":
+            self.gap += energy
+        elif segment.coverage == "bound":
+            self.bound += energy
+        elif sensor in MEASURED:
+            self.measured += energy
+
+
+def build_ledger(
+    records: Iterable[Record],
+    marks: Iterable[Mark],
+    now: Mapping[str, Any],
+    parameters: EmissionsParameters,
+    alive: Collection[str] = (),
+) -> Ledger:
+    """Entries of all attempts on all nodes.
+
+    Args:
+        records: readings of all sessions, verified (``records.read_records``).
+        marks: stage marks (``marks.read_marks``).
+        now: ``node_id``, ``boot_id`` and ``boottime_s`` of the observer; open attempts of this
+            node and boot that are alive are charged up to it.
+        alive: open entries whose process lives now. Any other open entry is ``lost`` and closed
+            at the first record that no longer saw it.
+    """
+    by_place: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    for record in records:
+        by_place[record["node_id"], record["boot_id"]].append(record)
+    marks_by_place: dict[tuple[str, str], list[Mark]] = defaultdict(list)
+    problems: list[str] = []
+    ends: dict[str, Mark] = {}
+    begun: set[str] = set()
+    for mark in marks:
+        entry = mark["entry_id"]
+        if mark["event"] == "begin":
+            if entry in begun:
+                problems.append(f"mark: entry {entry} begun twice, the first one counts")
+                continue
+            begun.add(entry)
+            marks_by_place[mark["node_id"], mark["boot_id"]].append(mark)
+        elif entry not in begun:
+            problems.append(f"mark: entry {entry} ended but never began")
+        else:
+            ends.setdefault(entry, mark)
+    entries: list[Entry] = []
+    totals: list[NodeTotal] = []
+    for place in sorted(by_place.keys() | marks_by_place.keys()):
+        ordered = sorted(by_place[place], key=lambda r: (r["boottime_s"], r["seq"]))
+        here = place == (now["node_id"], now["boot_id"])
+        attempts = [
+            _close(
+                begin,
+                ends.get(begin["entry_id"]),
+                ordered,
+                marks_by_place[place],
+                now if here else None,
+                alive,
+            )
+            for begin in marks_by_place[place]
+        ]
+        total = NodeTotal(*place)
+        idle = _share(ordered, attempts, total, parameters)
+        gpus = _node_gpus(ordered)
+        entries += [_entry(attempt, place[0], gpus) for attempt in attempts]
+        if ordered:
+            entries.append(_idle_entry(place, ordered, idle))
+        totals.append(total)
+    return Ledger(entries, totals, problems)
+
+
+def _close(
+    begin: Mark,
+    end: Mark | None,
+    records: Sequence[Record],
+    marks: Sequence[Mark],
+    now: Mapping[str, Any] | None,
+    alive: Collection[str],
+) -> _Attempt:
+    """When and how an attempt ended; an end in another boot cannot be its own."""
+    start = float(begin["boottime_s"])
+    if end is not None and end["boot_id"] == begin["boot_id"]:
+        return _Attempt(begin, end["status"], start, max(start, end["boottime_s"]), True)
+    if now is not None and begin["entry_id"] in alive:
+        return _Attempt(begin, "open", start, max(start, now["boottime_s"]), False)
+    # Up to one interval too much rather than too little: until the first moment that did not see
+    # it any more, but not for ever when meter and stage died together.
+    seen = [r for r in records if begin["entry_id"] in r.get("alive", ())]
+    last_seen = max([start, *(r["boottime_s"] for r in seen)])
+    limits = [r["boottime_s"] for r in records if r["boottime_s"] > last_seen]
+    if seen:
+        limits.append(last_seen + LATE_INTERVALS * seen[-1]["interval_s"])
+    else:
+        limits += [m["boottime_s"] for m in marks if m["boottime_s"] > last_seen]
+        limits += [now["boottime_s"]] if now is not None else []
+    return _Attempt(begin, "lost", start, min(limits, default=last_seen), True)
+
+
+def _share(
+    records: Sequence[Record],
+    attempts: Sequence[_Attempt],
+    total: NodeTotal,
+    parameters: EmissionsParameters,
+) -> dict[str, int]:
+    """Charge every slice of time; returns the idle energy per device in microjoules."""
+    cuts = sorted({t for a in attempts for t in (a.start, a.end)})
+    idle: dict[str, int] = defaultdict(int)
+    waiting = sorted(attempts, key=lambda a: a.start)
+    active: list[_Attempt] = []
+    for segment, t0, t1 in _slices(records, attempts, parameters, cuts):
+        while waiting and waiting[0].start <= t0:
+            active.append(waiting.pop(0))
+        active = [a for a in active if a.end > t0]
+        if not active and segment.coverage != "metered":
+            continue  # nobody worked for us and nobody measured: not ours to charge
+        for device, energy in segment.between(t0, t1).items():
+            if segment.coverage == "metered":
+                total.metered += energy
+            else:
+                total.filled += energy
+            if not active:
+                idle[device] += energy
+                continue
+            part, rest = divmod(energy, len(active))
+            for index, attempt in enumerate(active):
+                attempt.charge(device, part + (index < rest), segment)
+        if segment.coverage == "bound":
+            for attempt in active:
+                attempt.bound_seconds += t1 - t0
+    return dict(idle)
+
+
+def _slices(
+    records: Sequence[Record],
+    attempts: Sequence[_Attempt],
+    parameters: EmissionsParameters,
+    cuts: Sequence[float],
+) -> Iterator[tuple[_Segment, float, float]]:
+    index = 0
+    for segment in _segments(records, attempts, parameters):
+        t0 = segment.start
+        while index < len(cuts) and cuts[index] <= t0:
+            index += 1
+        position = index
+        while position < len(cuts) and cuts[position] < segment.end:
+            yield segment, t0, cuts[position]
+            t0 = cuts[position]
+            position += 1
+        yield segment, t0, segment.end
+
+
+def _segments(
+    records: Sequence[Record], attempts: Sequence[_Attempt], parameters: EmissionsParameters
+) -> Iterator[_Segment]:
+    """The time line of one node and boot without holes, from the first to the last moment asked."""
+    bound = _bound_watts(records, attempts, parameters)
+    first = min((a.start for a in attempts), default=float("inf"))
+    last = max((a.end for a in attempts), default=float("-inf"))
+    if not records:
+        if last > first:
+            yield _constant(first, last, bound, "bound", {})
+        return
+    head, tail = records[0], records[-1]
+    powers = _powers(records)
+    if first < head["boottime_s"]:
+        known = powers[min(1, len(powers) - 1)]
+        yield from _fill(first, head["boottime_s"], head, known, bound, LATE_INTERVALS, late=True)
+    for index in range(1, len(records)):
+        a, b = records[index - 1], records[index]
+        if b["boottime_s"] <= a["boottime_s"]:
+            continue
+        if a["session_id"] == b["session_id"]:
+            yield _Segment(
+                a["boottime_s"],
+                b["boottime_s"],
+                _microjoules(a),
+                _microjoules(b),
+                "metered",
+                b["sensors"],
+            )
+        else:
+            yield from _fill(
+                a["boottime_s"], b["boottime_s"], a, powers[index - 1], bound, GAP_INTERVALS
+            )
+    if last > tail["boottime_s"]:
+        yield from _fill(tail["boottime_s"], last, tail, powers[-1], bound, LATE_INTERVALS)
+
+
+def _fill(
+    start: float,
+    end: float,
+    record: Record,
+    known: Mapping[str, float],
+    bound: Mapping[str, float],
+    intervals: int,
+    late: bool = False,
+) -> Iterator[_Segment]:
+    """A stretch without readings: last known power if it is short, else the bound."""
+    limit = intervals * record["interval_s"]
+    if known and (end - start <= limit):
+        yield _constant(start, end, known, "gap", record["sensors"])
+    elif known and not late and intervals == LATE_INTERVALS:
+        yield _constant(start, start + limit, known, "gap", record["sensors"])
+        yield _constant(start + limit, end, bound, "bound", {})
+    else:
+        yield _constant(start, end, bound, "bound", {})
+
+
+def _constant(
+    start: float,
+    end: float,
+    watts: Mapping[str, float],
+    coverage: Coverage,
+    sensors: Mapping[str, str],
+) -> _Segment:
+    energy = {d: round(w * (end - start) * 1e6) for d, w in watts.items()}
+    return _Segment(start, end, dict.fromkeys(watts, 0), energy, coverage, sensors)
+
+
+def _powers(records: Sequence[Record]) -> list[dict[str, float]]:
+    """Watts per device known at each record: those of the interval that it ends.
+
+    A session's first record ends none; it takes the power of the session before, if any.
+    """
+    powers: list[dict[str, float]] = [{}]
+    for a, b in pairwise(records):
+        seconds = b["boottime_s"] - a["boottime_s"]
+        if a["session_id"] == b["session_id"] and seconds > 0:
+            before = _microjoules(a)
+            powers.append(
+                {d: (e - before.get(d, 0)) / 1e6 / seconds for d, e in _microjoules(b).items()}
+            )
+        else:
+            powers.append(powers[-1])
+    return powers
+
+
+def _microjoules(record: Record) -> dict[str, int]:
+    return {device: round(value * 1e6) for device, value in record["joules"].items()}
+
+
+def _node_gpus(records: Sequence[Record]) -> list[Mapping[str, Any]]:
+    found = [r["hardware"]["gpus"] for r in records if "hardware" in r]
+    return list(found[-1]) if found else []
+
+
+def _bound_watts(
+    records: Sequence[Record], attempts: Sequence[_Attempt], parameters: EmissionsParameters
+) -> dict[str, float]:
+    """Upper bound of the node's power; never below what the meter has seen on it."""
+    threads = max((a.begin.get("cpu_count", 1) for a in attempts), default=1)
+    memory = max((a.begin.get("ram_gb", 0.0) for a in attempts), default=0.0)
+    watts = {
+        "cpu": threads * parameters.cpu_tdp_per_thread,
+        "ram": memory * parameters.ram_power_per_gb,
+    }
+    gpus = _node_gpus(records)
+    reserved = max((a.begin.get("gpus") or 0 for a in attempts), default=0)
+    if gpus:
+        for gpu in gpus:
+            watts[f"gpu:{gpu['uuid']}"] = gpu.get("power_limit_w", parameters.gpu_tdp)
+    elif reserved:
+        watts["gpu"] = reserved * parameters.gpu_tdp
+    for power in _powers(records):
+        for device, value in power.items():
+            watts[device] = max(watts.get(device, 0.0), value)
+    return watts
+
+
+def _entry(attempt: _Attempt, node: str, node_gpus: Sequence[Mapping[str, Any]]) -> Entry:
+    begin = attempt.begin
+    gpus = begin.get("gpus")
+    gpus = len(node_gpus) if gpus is None else gpus
+    wall = attempt.end - attempt.start
+    began = datetime.fromisoformat(begin["wall_utc"])
+    return Entry(
+        entry_id=begin["entry_id"],
+        run_id=begin["run_id"],
+        stage=begin["stage"],
+        attempt=begin["attempt"],
+        purpose=begin["purpose"],
+        model_size=begin["model_size"],
+        status=attempt.status,
+        node=node,
+        began_at=began,
+        ended_at=began + timedelta(seconds=wall) if attempt.closed else None,
+        wall_s=wall,
+        gpus=gpus,
+        gpu_hours=gpus * wall / 3600,
+        kwh_gap=_kwh(attempt.gap),
+        kwh_bound=_kwh(attempt.bound),
+        unmetered=attempt.bound_seconds > 0,
+        estimated=attempt.gap > 0 or attempt.bound > 0,
+        **_energies(attempt.devices, attempt.measured),
+        sensors=attempt.sensors,
+    )
+
+
+def _idle_entry(
+    place: tuple[str, str], records: Sequence[Record], idle: Mapping[str, int]
+) -> Entry:
+    """Energy of the node while no attempt was open; its wall time is the metered span."""
+    sensors: dict[str, str] = {}
+    for record in records:
+        sensors |= record["sensors"]
+    return Entry(
+        entry_id=f"{IDLE}:{place[0]}:{place[1]}",
+        run_id=None,
+        stage=IDLE,
+        purpose="overhead",
+        status="open",
+        node=place[0],
+        began_at=datetime.fromisoformat(records[0]["wall_utc"]).astimezone(UTC),
+        ended_at=datetime.fromisoformat(records[-1]["wall_utc"]).astimezone(UTC),
+        wall_s=records[-1]["boottime_s"] - records[0]["boottime_s"],
+        gpus=0,
+        gpu_hours=0.0,
+        kwh_gap=0.0,
+        kwh_bound=0.0,
+        unmetered=False,
+        estimated=False,
+        **_energies(idle, sum(e for d, e in idle.items() if sensors.get(d) in MEASURED)),
+        sensors=sensors,
+    )
+
+
+def _energies(devices: Mapping[str, int], measured: int) -> dict[str, Any]:
+    groups = {"cpu": 0, "gpu": 0, "ram": 0, "other": 0}
+    for device, energy in devices.items():
+        group = device.split(":", 1)[0]
+        groups[group if group in groups else "other"] += energy
+    total = sum(groups.values())
+    return {
+        **{f"kwh_{name}": _kwh(energy) for name, energy in groups.items()},
+        "kwh_total": _kwh(total),
+        "microjoules": total,
+        "measured_share": measured / total if total else 0.0,
+    }
+
+
+def _kwh(microjoules: int) -> float:
+    return microjoules / 1e6 / JOULES_PER_KWH
