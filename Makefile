@@ -1,0 +1,58 @@
+# Two commands matter: `make run` and `make test`. Both make the environment first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DATA ?=
+ONCE_DATA := $(if $(DATA),--data $(DATA),)
+
+.PHONY: help setup run run-once down doctor test test-all lint format types imports lock clean
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(STAMP) ## the environment, .venv, from requirements.lock
+
+$(STAMP): requirements.lock pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar off -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $(STAMP)
+
+run: setup ## services and the nano pipeline (DATA=<folder> for real dumps); Ctrl-C ends both
+	@$(BIN)/arriero run --preset nano $(ONCE_DATA)
+
+run-once: setup ## the same without a terminal: ends with the pipeline's status, leaves nothing running
+	@$(BIN)/arriero run --preset nano $(ONCE_DATA) --once
+
+down: ## stop services that a killed run left behind
+	@$(BIN)/arriero down
+
+doctor: setup ## check the installation
+	@$(BIN)/arriero doctor
+
+test: setup lint types imports ## the test suite (README's test command)
+	$(BIN)/python -m pytest -m "not slow and not faults and not gpu"
+
+test-all: setup lint types imports ## adds the slow tests and the faults
+	$(BIN)/python -m pytest -m "not gpu"
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: setup ## rewrite to the house style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: setup
+	$(BIN)/mypy -p flows -p tasks -p model -p registry -p dashboards
+
+imports: setup
+	$(BIN)/lint-imports
+
+lock: setup ## write requirements.lock from the environment as it stands
+	$(BIN)/python -m pip freeze --all --exclude-editable | sed -E 's/\+cpu//' | grep -v -E '^(pip|wheel)=' > requirements.lock
+
+clean: ## remove state and caches (not the environment)
+	rm -rf .arriero .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,206 @@
+"""``arriero``: a thin command line over what the Prefect UI calls, and over the registry.
+
+Reading commands take ``--json``: one object on standard output, everything else on standard
+error. A user's mistake ends in one message and exit status 2, a failed run in 1.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+
+app = typer.Typer(
+    name="arriero",
+    help="From raw dumps to a promoted Llama-I, with every number traceable.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+show_app = typer.Typer(help="Look into artifacts.", no_args_is_help=True)
+app.add_typer(show_app, name="show")
+out = Console()
+err = Console(stderr=True)
+
+JsonFlag = Annotated[
+    bool, typer.Option("--json", help="One JSON object on standard output, nothing else.")
+]
+
+
+def fail(message: str, status: int = 2) -> NoReturn:
+    """End with one message."""
+    err.print(f"[red]error:[/red] {message}", highlight=False, soft_wrap=True)
+    raise typer.Exit(status)
+
+
+def say(line: str) -> None:
+    """Progress for a person."""
+    err.print(f"[dim]{line}[/dim]", highlight=False, soft_wrap=True)
+
+
+def emit(value: dict[str, Any], as_json: bool, render: Callable[[], Any]) -> None:
+    """Print the JSON object, or what ``render`` returns."""
+    if as_json:
+        sys.stdout.write(json.dumps(value, indent=2, default=str, sort_keys=True) + "\n")
+    else:
+        out.print(render())
+
+
+@app.command()
+def run(
+    preset: Annotated[str, typer.Option(help="Settings of every stage.")] = "nano",
+    data: Annotated[
+        Path | None, typer.Option(help="Folder with corpus/, bench/, instruct/; else the sample.")
+    ] = None,
+    once: Annotated[
+        bool, typer.Option("--once", help="End with the pipeline's status; leave nothing running.")
+    ] = False,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="stage.field=value over the preset.")
+    ] = None,
+    allow_missing_sources: Annotated[bool, typer.Option(help="Go on without a source.")] = False,
+    strict: Annotated[bool, typer.Option(help="End at the first unreadable file.")] = False,
+) -> None:
+    """Start the services, trigger the pipeline through its deployment, follow it, sum up."""
+    from flows.running import run_pipeline
+
+    raise typer.Exit(
+        run_pipeline(
+            preset=preset,
+            data=data,
+            once=once,
+            overrides=set_ or [],
+            allow_missing_sources=allow_missing_sources,
+            strict=strict,
+            out=out,
+            say=say,
+        )
+    )
+
+
+@app.command()
+def up() -> None:
+    """Start Prefect, MLflow, worker and dashboard on 127.0.0.1; does nothing when they run."""
+    from flows import stack
+    from registry.database import upgrade
+    from registry.settings import load_settings
+
+    settings = load_settings()
+    upgrade(settings.registry_url)
+    running, _ = stack.start(settings, say)
+    for name in ("prefect", "mlflow", "dashboard"):
+        out.print(f"{name:10} {running.url(name)}")
+
+
+@app.command()
+def down() -> None:
+    """Stop the services; flow runs under way are cancelled, trainers write a checkpoint."""
+    from flows import stack
+    from registry.settings import load_settings
+
+    settings = load_settings()
+    out.print("stopped" if stack.stop(settings, say) else "nothing was running")
+
+
+@app.command()
+def plan(
+    preset: Annotated[str, typer.Option(help="Model shape, for example 7B.")] = "7B",
+    tokens: Annotated[float | None, typer.Option(help="Training tokens, for example 1e12.")] = None,
+    gpus: Annotated[int | None, typer.Option(help="Number of GPUs.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """What a run would cost: parameters, GPU hours, energy, carbon."""
+    from tasks.emissions.forecast import PlanParameters, render_plan
+    from tasks.emissions.forecast import plan as forecast
+
+    given = {"tokens": tokens, "gpus": gpus}
+    report = forecast(
+        PlanParameters(preset=preset, **{k: v for k, v in given.items() if v is not None})  # type: ignore[arg-type]
+    )
+    emit(report.model_dump(mode="json"), as_json, lambda: render_plan(report))
+
+
+@app.command()
+def status(as_json: JsonFlag = False) -> None:
+    """Services, the last runs, the champion, energy and carbon so far."""
+    from flows.reading import render_status, status_report
+
+    report = status_report()
+    emit(report, as_json, lambda: render_status(report))
+
+
+@app.command()
+def lineage(
+    artifact: Annotated[str, typer.Argument(help="champion, latest, or a digest.")] = "champion",
+    as_json: JsonFlag = False,
+) -> None:
+    """The tree from an artifact down to the fingerprints of the raw dumps."""
+    from flows.reading import lineage_report
+
+    tree, text = lineage_report(artifact)
+    emit(tree, as_json, lambda: text)
+
+
+@show_app.command("batch")
+def show_batch(
+    run_id: Annotated[str, typer.Argument(help="Checkpoint digest, or `latest`.")],
+    step: Annotated[int, typer.Argument(help="Optimizer step, from 1.", min=1)],
+    as_json: JsonFlag = False,
+) -> None:
+    """The documents that a training step saw."""
+    from flows.reading import batch_report, render_batch
+
+    report = batch_report(run_id, step)
+    emit(report, as_json, lambda: render_batch(report))
+
+
+@show_app.command("artifact")
+def show_artifact(
+    artifact: Annotated[str, typer.Argument(help="Digest of an artifact, or its start.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """The manifest of an artifact, and whether its files still hash to it."""
+    from flows.reading import artifact_report, render_artifact
+
+    report = artifact_report(artifact)
+    emit(report, as_json, lambda: render_artifact(report))
+
+
+@app.command()
+def doctor(as_json: JsonFlag = False) -> None:
+    """Check the installation and say what is wrong and what to do."""
+    from flows.doctor import diagnose, render
+    from registry.settings import load_settings
+
+    checks = diagnose(load_settings(check=False))
+    failed = [check for check in checks if check.status == "fail"]
+    emit(
+        {"ok": not failed, "checks": [check.model_dump(mode="json") for check in checks]},
+        as_json,
+        lambda: render(checks),
+    )
+    if failed:
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    from flows.client import ApiError
+    from flows.stack import ServiceFailed
+
+    try:
+        app()
+    except (ValueError, ApiError, ServiceFailed) as error:
+        err.print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True, markup=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""Prefect's REST interface, as far as the command line needs it.
+
+Plain HTTP instead of the Prefect client: importing that costs a second per call of ``arriero``.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import httpx
+
+ACTIVE = ["SCHEDULED", "PENDING", "RUNNING", "CANCELLING"]
+FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+
+
+class ApiError(RuntimeError):
+    """Prefect refused a request; the message names the field where it says one."""
+
+
+@cache
+def _csrf(api: str) -> dict[str, str]:
+    client = "arriero-command-line"
+    answer = httpx.get(f"{api}/csrf-token", params={"client": client}, timeout=20)
+    if answer.status_code != 200:
+        return {}
+    return {"Prefect-Csrf-Token": answer.json()["token"], "Prefect-Csrf-Client": client}
+
+
+def _post(api: str, path: str, body: dict[str, Any]) -> Any:
+    answer = httpx.post(f"{api}{path}", json=body, headers=_csrf(api), timeout=60)
+    if answer.status_code >= 400:
+        raise ApiError(f"Prefect refused {path}: {_detail(answer)}")
+    return answer.json() if answer.content else None
+
+
+def _get(api: str, path: str) -> Any:
+    answer = httpx.get(f"{api}{path}", timeout=60)
+    if answer.status_code >= 400:
+        raise ApiError(f"Prefect refused {path}: {_detail(answer)}")
+    return answer.json()
+
+
+def _detail(answer: httpx.Response) -> str:
+    try:
+        return str(answer.json().get("detail", answer.text))
+    except ValueError:
+        return answer.text[:500]
+
+
+def trigger(
+    api: str, deployment: str, parameters: dict[str, Any], *, tags: list[str] | None = None
+) -> dict[str, Any]:
+    """Create a run of ``flow/deployment``; the server validates the parameters (HTTP 409)."""
+    found = _get(api, f"/deployments/name/{deployment}")
+    run: dict[str, Any] = _post(
+        api,
+        f"/deployments/{found['id']}/create_flow_run",
+        {
+            "parameters": parameters,
+            "tags": tags or [],
+            "state": {"type": "SCHEDULED", "name": "Scheduled"},
+        },
+    )
+    return run
+
+
+def flow_run(api: str, run_id: str) -> dict[str, Any]:
+    """One flow run."""
+    run: dict[str, Any] = _get(api, f"/flow_runs/{run_id}")
+    return run
+
+
+def task_runs(api: str, root_id: str) -> list[dict[str, Any]]:
+    """Task runs of a flow run and of its subflows, oldest first."""
+    flow_ids = [root_id, *[run["id"] for run in child_flow_runs(api, root_id)]]
+    rows: list[dict[str, Any]] = _post(
+        api,
+        "/task_runs/filter",
+        {"flow_runs": {"id": {"any_": flow_ids}}, "sort": "EXPECTED_START_TIME_ASC", "limit": 200},
+    )
+    return rows
+
+
+def child_flow_runs(api: str, root_id: str) -> list[dict[str, Any]]:
+    """Subflow runs of a flow run."""
+    rows: list[dict[str, Any]] = _post(
+        api,
+        "/flow_runs/filter",
+        {"flow_runs": {"parent_flow_run_id": {"any_": [root_id]}}, "limit": 200},
+    )
+    return rows
+
+
+def active_runs(api: str) -> list[dict[str, Any]]:
+    """Flow runs that are due or under way; runs scheduled for later are left alone."""
+    rows: list[dict[str, Any]] = _post(
+        api,
+        "/flow_runs/filter",
+        {
+            "flow_runs": {"state": {"type": {"any_": ["PENDING", "RUNNING", "CANCELLING"]}}},
+            "limit": 200,
+        },
+    )
+    return [row for row in rows if row.get("parent_task_run_id") is None]
+
+
+def cancel_run(api: str, run_id: str) -> None:
+    """Ask for cancellation: the worker ends the process group, the trainer checkpoints."""
+    _post(
+        api,
+        f"/flow_runs/{run_id}/set_state",
+        {"state": {"type": "CANCELLING", "name": "Cancelling"}, "force": True},
+    )
+
+
+def run_logs(api: str, run_id: str, offset: int) -> list[dict[str, Any]]:
+    """Log lines of a flow run from ``offset`` on, oldest first."""
+    rows: list[dict[str, Any]] = _post(
+        api,
+        "/logs/filter",
+        {
+            "logs": {"flow_run_id": {"any_": [run_id]}},
+            "sort": "TIMESTAMP_ASC",
+            "offset": offset,
+            "limit": 200,
+        },
+    )
+    return rows

@@ -1,0 +1,138 @@
+"""The paper's benchmarks on a model; a result that is there already is not computed again."""
+
+from __future__ import annotations
+
+import json
+
+from prefect import flow, get_run_logger
+from prefect.artifacts import create_table_artifact
+from pydantic import BaseModel, ConfigDict, Field
+
+from flows.data import DataFolder, find_data
+from flows.references import find_artifact
+from flows.session import recorded
+from registry import promotion as registry_promotion
+from registry import runs
+from registry.artifacts import ArtifactRef, Kind
+from tasks.evaluation.parameters import EvaluationParameters
+from tasks.evaluation.stage import evaluate_model, fingerprint_bench
+from tasks.runner import RunContext, Workplace, open_workplace, settled
+
+
+class EvaluationFlowParameters(BaseModel):
+    """The form of the ``evaluation`` deployment."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", title="Evaluation run")
+
+    model: str = Field(
+        "champion",
+        title="Model",
+        description="`champion`, `latest`, or the digest of a model artifact (its start will do).",
+    )
+    data: str | None = Field(
+        None,
+        title="Data folder",
+        description="Folder with bench/. Empty: ARRIERO_DATA, else the sample.",
+    )
+    evaluation: EvaluationParameters = Field(
+        default_factory=EvaluationParameters,
+        title="Evaluation",
+        description="Benchmarks and limits.",
+    )
+
+
+class NightlyParameters(BaseModel):
+    """The form of the ``nightly-evaluation`` deployment."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", title="Nightly evaluation")
+
+    data: str | None = Field(
+        None,
+        title="Data folder",
+        description="Folder with bench/. Empty: ARRIERO_DATA, else the sample.",
+    )
+    evaluation: EvaluationParameters = Field(
+        default_factory=EvaluationParameters,
+        title="Evaluation",
+        description="Benchmarks and limits.",
+    )
+
+
+@flow(name="evaluation")
+def evaluation(parameters: EvaluationFlowParameters) -> ArtifactRef:
+    """Evaluate one model; rows go to the registry, the table to the flow run."""
+    with recorded("evaluation", parameters) as run:
+        place = open_workplace()
+        model = find_artifact(
+            place, parameters.model.removeprefix("arriero.model."), Kind.MODEL, "export"
+        )
+        data: DataFolder = settled(find_data(parameters.data))
+        result, _ = evaluate(place, model, data, parameters.evaluation, run)
+        return result
+
+
+@flow(name="nightly-evaluation")
+def nightly_evaluation(parameters: NightlyParameters) -> list[dict[str, str]]:
+    """The champion, and every registered model that has no evaluation yet.
+
+    The automation evaluates each newly registered model, but an event can be lost: this is the
+    reconciler beside it.
+    """
+    with recorded("nightly-evaluation", parameters) as run:
+        place = open_workplace()
+        log = get_run_logger()
+        data: DataFolder = settled(find_data(parameters.data))
+        rows: list[dict[str, str]] = []
+        for reason, model in models_to_check(place):
+            _, cached = evaluate(place, model, data, parameters.evaluation, run)
+            outcome = "checked, cached" if cached else "evaluated"
+            rows.append({"model": model.digest[:12], "why": reason, "outcome": outcome})
+            log.info("%s %s: %s", reason, model.digest[:12], outcome)
+        create_table_artifact(rows, key="nightly-evaluation", description="What the night did")
+        return rows
+
+
+def models_to_check(place: Workplace) -> list[tuple[str, ArtifactRef]]:
+    """Champions first, then registered models without an evaluation row."""
+    with place.registry.session() as session:
+        chosen = [("champion", ref) for ref in registry_promotion.champions(session)]
+        known = {ref.key for _, ref in chosen}
+        chosen += [
+            ("no evaluation yet", ref)
+            for ref in runs.models_without_evaluation(session)
+            if ref.key not in known
+        ]
+        return chosen
+
+
+def evaluate(
+    place: Workplace,
+    model: ArtifactRef,
+    data: DataFolder,
+    parameters: EvaluationParameters,
+    run: RunContext,
+) -> tuple[ArtifactRef, bool]:
+    """Evaluate ``model``; returns the evaluation and whether it was there already."""
+    bench = settled(fingerprint_bench(parameters, data.root, data.sample, run))
+    state = evaluate_model(parameters, model, bench, data.root, run, return_state=True)
+    result: ArtifactRef = state.result()
+    rows = json.loads((place.store.path(result) / "results.json").read_text())
+    with place.registry.session() as session:
+        runs.record_evaluations(session, artifact=result, model=model, rows=rows)
+    create_table_artifact(
+        [
+            {
+                "benchmark": row["benchmark"],
+                "metric": row["metric"],
+                "value": row["value"] if row["status"] == "ok" else f"not run: {row['reason']}",
+                "stderr": row["stderr"],
+                "n": row["n"],
+                "shots": row["shots"],
+                "data": "sample" if row["sample"] else "benchmark",
+            }
+            for row in rows
+        ],
+        key="evaluation",
+        description=f"Model {model.digest[:12]}",
+    )
+    return result, state.name == "Cached"

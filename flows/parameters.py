@@ -1,0 +1,179 @@
+"""Parameters of the flows: the stages' models composed, presets read and resolved.
+
+A preset is a YAML file in ``flows/presets``; what it leaves out has the default of the stage's
+parameter model, which is the paper's value where the paper gives one.
+"""
+
+from __future__ import annotations
+
+import difflib
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tasks.corpus.parameters import CorpusParameters
+from tasks.emissions.parameters import EmissionsParameters
+from tasks.evaluation.parameters import EvaluationParameters
+from tasks.tokens.parameters import TokenizerParameters, TokensParameters
+from tasks.training.instructions.parameters import InstructionParameters
+from tasks.training.parameters import FinetuningParameters, PretrainingParameters
+
+PRESETS = Path(__file__).parent / "presets"
+
+# The members become the choices of the Prefect form.
+Preset = StrEnum("Preset", {p.stem: p.stem for p in sorted(PRESETS.glob("*.yaml"))})  # type: ignore[misc]
+
+
+class GatePolicy(BaseModel):
+    """Thresholds of promotion (DESIGN section 9)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", title="Promotion gates")
+
+    minimum: dict[str, float] = Field(
+        default_factory=dict,
+        title="Thresholds",
+        description="Benchmark -> least value in 0..1; empty = none.",
+    )
+    largest_regression: float = Field(
+        0.02,
+        title="Largest regression",
+        description="How far a benchmark may fall below the champion's value, in 0..1.",
+        ge=0,
+        le=1,
+    )
+
+
+class PipelineConfig(BaseModel):
+    """Everything a run of the whole chain computes; resolved, stored and hashed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", title="Pipeline configuration")
+
+    corpus: CorpusParameters = Field(
+        default_factory=CorpusParameters, title="Corpus", description="Sources to documents."
+    )
+    tokenizer: TokenizerParameters = Field(
+        default_factory=TokenizerParameters, title="Tokenizer", description="SentencePiece BPE."
+    )
+    tokens: TokensParameters = Field(
+        default_factory=TokensParameters, title="Tokens", description="Token shards."
+    )
+    pretraining: PretrainingParameters = Field(
+        default_factory=PretrainingParameters, title="Pretraining", description="The base model."
+    )
+    instructions: InstructionParameters = Field(
+        default_factory=InstructionParameters, title="Instructions", description="Finetuning data."
+    )
+    finetuning: FinetuningParameters = Field(
+        default_factory=FinetuningParameters, title="Finetuning", description="Llama-I."
+    )
+    evaluation: EvaluationParameters = Field(
+        default_factory=EvaluationParameters, title="Evaluation", description="Benchmarks."
+    )
+    emissions: EmissionsParameters = Field(
+        default_factory=EmissionsParameters, title="Emissions", description="Meter and factors."
+    )
+    promotion: GatePolicy = Field(
+        default_factory=GatePolicy, title="Promotion", description="Gates."
+    )
+
+
+class PipelineParameters(BaseModel):
+    """The form of the ``pipeline`` deployment."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", title="Pipeline")
+
+    preset: Preset = Field(
+        Preset("nano"),
+        title="Preset",
+        description="Settings of every stage: nano runs on a laptop in minutes, 7B to 65B are"
+        " the paper's models.",
+    )
+    data: str | None = Field(
+        None,
+        title="Data folder",
+        description="Folder with corpus/, bench/ and instruct/. Empty: ARRIERO_DATA, else a"
+        " sample made from the installed Python packages.",
+    )
+    allow_missing_sources: bool = Field(
+        False,
+        title="Allow missing sources",
+        description="Go on when one of the seven sources is absent; the mixture is renormalised"
+        " and the report says so.",
+    )
+    strict: bool = Field(
+        False,
+        title="Strict",
+        description="End at the first unreadable file instead of counting it.",
+    )
+    overrides: list[str] = Field(
+        default_factory=list,
+        title="Overrides",
+        description="Single settings over the preset, each `stage.field=value`, for example"
+        " pretraining.steps=500.",
+    )
+
+
+def load_preset(name: str) -> dict[str, Any]:
+    """The preset's YAML as a mapping.
+
+    Raises:
+        ValueError: no such preset; lists the names and near ones.
+    """
+    names = [member.value for member in Preset]
+    exact = {n.lower(): n for n in names}.get(name.lower())
+    if exact is None:
+        near = difflib.get_close_matches(name, names, n=3)
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        raise ValueError(f"no preset {name!r}{hint} Presets: {', '.join(names)}")
+    loaded = yaml.safe_load((PRESETS / f"{exact}.yaml").read_text(encoding="utf-8")) or {}
+    if not isinstance(loaded, dict):
+        raise ValueError(f"preset {exact}: a mapping of stages is expected")
+    return loaded
+
+
+def resolve(parameters: PipelineParameters) -> PipelineConfig:
+    """Preset, then the form's switches, then the overrides; every problem reported at once."""
+    values = load_preset(parameters.preset.value)
+    corpus = dict(values.get("corpus", {}))
+    if parameters.allow_missing_sources:
+        corpus["allow_missing_sources"] = True
+    if parameters.strict:
+        corpus["strict"] = True
+    values["corpus"] = corpus
+    problems: list[str] = []
+    for line in parameters.overrides:
+        problem = _apply_override(values, line)
+        if problem:
+            problems.append(problem)
+    try:
+        config = PipelineConfig.model_validate(values)
+    except ValidationError as error:
+        for item in error.errors():
+            place = ".".join(str(part) for part in item["loc"])
+            problems.append(f"{place}: {item['msg']}")
+    if problems:
+        raise ValueError("the pipeline's parameters do not hold:\n- " + "\n- ".join(problems))
+    return config
+
+
+def _apply_override(values: dict[str, Any], line: str) -> str | None:
+    path, separator, text = line.partition("=")
+    keys = path.strip().split(".")
+    if not separator or len(keys) < 2 or not all(keys):
+        return f"override {line!r}: write stage.field=value"
+    if keys[0] not in PipelineConfig.model_fields:
+        return f"override {line!r}: no stage {keys[0]!r}; {', '.join(PipelineConfig.model_fields)}"
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return f"override {line!r}: the value is not readable"
+    target = values
+    for key in keys[:-1]:
+        inner = target.get(key)
+        target[key] = dict(inner) if isinstance(inner, dict) else {}
+        target = target[key]
+    target[keys[-1]] = value
+    return None

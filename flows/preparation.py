@@ -1,0 +1,51 @@
+"""Raw dumps of the seven sources to one corpus with its Table 1 mixture."""
+
+from __future__ import annotations
+
+from prefect import flow
+from pydantic import BaseModel, ConfigDict, Field
+
+from flows.data import DataFolder, find_data
+from flows.session import recorded
+from registry.artifacts import ArtifactRef
+from tasks.corpus.mixture import SOURCES
+from tasks.corpus.parameters import CorpusParameters
+from tasks.corpus.stage import assemble_corpus, fingerprint_source, prepare_source
+from tasks.runner import settled
+
+
+class PreparationParameters(BaseModel):
+    """The form of the ``preparation`` deployment."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", title="Preparation")
+
+    data: str | None = Field(
+        None,
+        title="Data folder",
+        description="Folder with corpus/, bench/ and instruct/. Empty: ARRIERO_DATA, else a"
+        " sample made from the installed Python packages.",
+    )
+    corpus: CorpusParameters = Field(
+        default_factory=CorpusParameters, title="Corpus", description="Rules of the seven sources."
+    )
+
+
+@flow(name="preparation")
+def preparation(parameters: PreparationParameters) -> ArtifactRef:
+    """Read every source, filter, deduplicate across sources, split, mix.
+
+    A source whose dumps and rules did not change is not read again.
+    """
+    with recorded("preparation", parameters) as run:
+        data: DataFolder = settled(find_data(parameters.data))
+        documents: dict[str, ArtifactRef] = {}
+        for source in SOURCES:
+            raw = settled(
+                fingerprint_source(source, parameters.corpus, data.root, data.sample, run)
+            )
+            if raw is not None:
+                documents[source] = settled(
+                    prepare_source(source, parameters.corpus, raw, data.root, run)
+                )
+        corpus: ArtifactRef = settled(assemble_corpus(parameters.corpus, documents, run))
+        return corpus

@@ -1,0 +1,54 @@
+"""Token shards to a base model, and the same weights as a Hugging Face folder."""
+
+from __future__ import annotations
+
+from prefect import flow
+from pydantic import BaseModel, ConfigDict, Field
+
+from flows.references import find_artifact
+from flows.session import recorded
+from registry.artifacts import ArtifactRef, Kind
+from tasks.runner import open_workplace, settled
+from tasks.training.parameters import PretrainingParameters
+from tasks.training.stage import export_model, pretrain
+
+
+class PretrainingFlowParameters(BaseModel):
+    """The form of the ``pretraining`` deployment."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", title="Pretraining run")
+
+    tokens: str = Field(
+        "latest", title="Tokens", description="`latest`, or the digest of a tokens artifact."
+    )
+    tokenizer: str = Field(
+        "latest", title="Tokenizer", description="`latest`, or the digest of a tokenizer artifact."
+    )
+    pretraining: PretrainingParameters = Field(
+        default_factory=PretrainingParameters, title="Pretraining", description="Model and run."
+    )
+
+
+class Trained(BaseModel):
+    """What a training flow made."""
+
+    model_config = ConfigDict(frozen=True)
+
+    checkpoint: ArtifactRef
+    model: ArtifactRef
+
+
+@flow(name="pretraining")
+def pretraining(parameters: PretrainingFlowParameters) -> Trained:
+    """Train from scratch; a retry continues at the newest valid checkpoint, to the same bits."""
+    with recorded(
+        "pretraining", parameters, model_size=parameters.pretraining.preset
+    ) as run:
+        place = open_workplace()
+        tokens = find_artifact(place, parameters.tokens, Kind.TOKENS, "tokens")
+        trained_tokenizer = find_artifact(
+            place, parameters.tokenizer, Kind.TOKENIZER, "tokenizer"
+        )
+        checkpoint = settled(pretrain(parameters.pretraining, tokens, trained_tokenizer, run))
+        model = settled(export_model(checkpoint, run))
+        return Trained(checkpoint=checkpoint, model=model)

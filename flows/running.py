@@ -1,0 +1,191 @@
+"""``arriero run``: services, the pipeline through its deployment, progress, summary, Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from flows import client, stack
+from registry.database import open_registry, upgrade
+from registry.settings import Settings, load_settings
+
+POLL_S = 1.0
+DONE_NAMES = {"COMPLETED": "done", "FAILED": "failed", "CRASHED": "crashed"}
+
+
+def run_pipeline(
+    *,
+    preset: str,
+    data: Path | None,
+    once: bool,
+    overrides: list[str],
+    allow_missing_sources: bool,
+    strict: bool,
+    out: Console,
+    say: Callable[[str], None],
+) -> int:
+    """Run the pipeline deployment to its end.
+
+    Returns:
+        0 when the flow run completed, else 1. What this call started is stopped again: at the
+        end with ``once``, at Ctrl-C without.
+    """
+    parameters = _parameters(preset, data, overrides, allow_missing_sources, strict)
+    settings = load_settings()
+    upgrade(settings.registry_url)
+    open_registry(settings)
+    stop = _StopSignal()
+    services, started = stack.start(settings, say)
+    status = 1
+    try:
+        began = time.monotonic()
+        flow_run = client.trigger(
+            services.prefect_api, "pipeline/pipeline", {"parameters": parameters}
+        )
+        say(f"flow run {flow_run['name']}: {services.url('prefect')}/runs/flow-run/{flow_run['id']}")
+        final = _follow(services, flow_run["id"], stop, say)
+        status = 0 if final == "COMPLETED" else 1
+        if status == 0:
+            _print_summary(settings, flow_run["id"], out)
+        else:
+            _print_failure(services, flow_run["id"], final, out)
+        out.print(f"pipeline {final.lower()} in {time.monotonic() - began:.0f} s")
+        _print_urls(services, flow_run["id"], out)
+        if not once and not stop.requested:
+            out.print("services stay up; Ctrl-C stops them" if started else "services stay up")
+            if started:
+                stop.wait()
+    finally:
+        if started:
+            say("stopping the services")
+            stack.stop(settings, say)
+    return status
+
+
+def _parameters(
+    preset: str,
+    data: Path | None,
+    overrides: list[str],
+    allow_missing_sources: bool,
+    strict: bool,
+) -> dict[str, Any]:
+    """The deployment's form, checked here first, so that a mistake costs no start of services."""
+    from flows.parameters import PipelineParameters, Preset, load_preset, resolve
+
+    load_preset(preset)
+    name = {member.value.lower(): member for member in Preset}[preset.lower()]
+    if data is not None and not (data / "corpus").is_dir():
+        raise ValueError(
+            f"data folder {data} has no 'corpus' folder. Expected: corpus/<source>/,"
+            " bench/<benchmark>/, instruct/<dataset>/ (docs/running.md)"
+        )
+    form = PipelineParameters(
+        preset=name,
+        data=str(data.resolve()) if data else None,
+        allow_missing_sources=allow_missing_sources,
+        strict=strict,
+        overrides=overrides,
+    )
+    resolve(form)
+    return form.model_dump(mode="json")
+
+
+class _StopSignal:
+    """SIGINT and SIGTERM end the run; a second one is left to Python's default."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._handle)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self._event.set()
+        signal.signal(number, signal.default_int_handler)
+
+    @property
+    def requested(self) -> bool:
+        return self._event.is_set()
+
+    def wait(self, seconds: float | None = None) -> bool:
+        return self._event.wait(seconds)
+
+
+def _follow(
+    services: stack.Stack, run_id: str, stop: _StopSignal, say: Callable[[str], None]
+) -> str:
+    """Print every task's changes of state and its progress lines until the run ends."""
+    seen: dict[str, str] = {}
+    offsets: dict[str, int] = {}
+    while True:
+        run = client.flow_run(services.prefect_api, run_id)
+        flows = [run, *client.child_flow_runs(services.prefect_api, run_id)]
+        names = {row["id"]: row["name"] for row in flows}
+        for task in client.task_runs(services.prefect_api, run_id):
+            state = task["state_name"] or task["state_type"]
+            if seen.get(task["id"]) != state and not task["name"].startswith(tuple(FLOW_NAMES)):
+                seen[task["id"]] = state
+                if state not in ("Pending", "Scheduled"):
+                    say(f"  {task['name']:32} {state}")
+        for flow_id in names:
+            lines = client.run_logs(services.prefect_api, flow_id, offsets.get(flow_id, 0))
+            offsets[flow_id] = offsets.get(flow_id, 0) + len(lines)
+            for line in lines:
+                if line["level"] >= 40 or " % " in line["message"]:
+                    say(f"    {line['message'].splitlines()[0][:160]}")
+        if run["state_type"] in client.FINAL:
+            return str(run["state_type"])
+        if stop.wait(POLL_S):
+            say("stopping: cancelling the flow run")
+            return "CANCELLED"
+
+
+# Prefect makes a task run for every subflow; the subflow's own tasks say more.
+FLOW_NAMES = (
+    "preparation-",
+    "tokenizer-flow",
+    "pretraining-flow",
+)
+
+
+def _print_summary(settings: Settings, run_id: str, out: Console) -> None:
+    from flows.summary import load_summary
+
+    summary = load_summary(settings, run_id)
+    for table in summary.tables():
+        out.print(table)
+
+
+def _print_failure(services: stack.Stack, run_id: str, final: str, out: Console) -> None:
+    run = client.flow_run(services.prefect_api, run_id)
+    message = (run.get("state") or {}).get("message") or ""
+    out.print(f"[red]{final.lower()}[/red]: {message[:2000]}", highlight=False, soft_wrap=True)
+    logs: list[dict[str, Any]] = []
+    for flow in [run, *client.child_flow_runs(services.prefect_api, run_id)]:
+        logs += client.run_logs(services.prefect_api, flow["id"], 0)
+    errors = [line["message"] for line in logs if line["level"] >= 40]
+    if errors:
+        out.print(errors[0][-2500:], highlight=False, soft_wrap=True, markup=False)
+
+
+def _print_urls(services: stack.Stack, run_id: str, out: Console) -> None:
+    table = Table(show_header=False, box=None)
+    table.add_row("Prefect", f"{services.url('prefect')}/runs/flow-run/{run_id}")
+    table.add_row(
+        "MLflow", f"{services.url('mlflow')}/#/experiments?workflowType=machine_learning"
+    )
+    table.add_row("Dashboard", services.url("dashboard"))
+    out.print(table)
+
+
+def dump(value: Any) -> str:
+    """JSON for logs."""
+    return json.dumps(value, sort_keys=True, default=str)

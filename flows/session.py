@@ -1,0 +1,103 @@
+"""The recorded run around a flow: who, what, which parent; MLflow and emissions at its end."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from prefect.context import FlowRunContext
+from prefect.logging import get_run_logger
+from pydantic import BaseModel
+
+from registry import outbox, runs
+from tasks import liveness
+from tasks.emissions.parameters import EmissionsParameters
+from tasks.environment import git_commit
+from tasks.runner import RunContext, Workplace, open_workplace
+
+_current: ContextVar[RunContext | None] = ContextVar("arriero_run", default=None)
+
+
+@contextmanager
+def recorded(
+    flow: str, parameters: BaseModel, *, model_size: str | None = None
+) -> Iterator[RunContext]:
+    """Record this flow run in the registry, as a child of the flow that called it.
+
+    The outermost session also runs the node meter's settlement and drains the outbox to MLflow:
+    a number is in the registry first, its projection follows.
+    """
+    from tasks import tracking
+
+    place = open_workplace()
+    parent = _current.get()
+    flow_run = FlowRunContext.get()
+    home = place.settings.home
+    for lost in runs.mark_lost(place.registry, is_alive=lambda run: liveness.is_alive(home, run)):
+        liveness.end(home, lost)
+    run_id = runs.start_run(
+        place.registry,
+        flow=flow,
+        parent_id=parent.run_id if parent else None,
+        parameters=parameters.model_dump(mode="json"),
+        git_commit=git_commit(),
+        prefect_flow_run_id=str(flow_run.flow_run.id) if flow_run and flow_run.flow_run else None,
+    )
+    liveness.begin(home, run_id)
+    run = RunContext(
+        run_id=run_id, flow=flow, model_size=model_size or (parent.model_size if parent else None)
+    )
+    token = _current.set(run)
+    outer = parent is None
+    emissions = getattr(parameters, "emissions", None) or EmissionsParameters()
+    if outer:
+        _start_meter(place, emissions)
+        tracking.install(place, run)
+    status, error = "failed", None
+    try:
+        yield run
+        status = "completed"
+    except BaseException as failure:
+        status = "failed" if isinstance(failure, Exception) else "cancelled"
+        error = f"{type(failure).__name__}: {failure}"
+        raise
+    finally:
+        _current.reset(token)
+        runs.finish_run(place.registry, run_id, status, error=error)
+        liveness.end(home, run_id)
+        with place.registry.session() as session:
+            outbox.enqueue(
+                session,
+                topic="flow",
+                dedupe_key=f"flow:{run_id}:{status}",
+                payload={
+                    "run_id": run_id,
+                    "parent_id": parent.run_id if parent else None,
+                    "flow": flow,
+                    "status": status,
+                },
+            )
+        if outer:
+            settle_emissions(place, emissions)
+            tracking.deliver(place)
+
+
+def settle_emissions(place: Workplace, emissions: EmissionsParameters) -> None:
+    """Turn meter records and stage marks into ledger rows (idempotent)."""
+    from tasks.emissions.settle import settle
+
+    settle(place.settings.home, place.registry, emissions)
+
+
+def _start_meter(place: Workplace, emissions: EmissionsParameters) -> None:
+    from tasks.emissions.meter import ensure_meter
+
+    # Under `arriero up` the stack ends the meter; elsewhere it ends with this process.
+    supervisor = None if os.environ.get("ARRIERO_STACK") else os.getpid()
+    info = ensure_meter(place.settings.home, emissions.measure_interval_s, supervisor)
+    if info.status == "unmetered" and FlowRunContext.get():
+        get_run_logger().warning(
+            "energy is not metered (%s): the ledger accrues it at the TDP bound", info.reason
+        )

@@ -1,0 +1,388 @@
+"""The local services: Prefect server, MLflow server, process worker, dashboard.
+
+A Python supervisor, not a shell script: background jobs of a shell ignore SIGINT, and a worker
+started so can not be stopped. Every child gets its own process group, default signal handling, a
+log file and the mark ``ARRIERO_STACK``; ``stop`` ends the children in order and then sweeps
+whatever still carries the mark, so nothing that was started here outlives it and nothing else is
+touched.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import httpx
+import psutil
+
+from registry.settings import Settings
+from tasks.context import atomic_write_json
+from tasks.emissions.meter import stop_meter
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+POOL = "arriero"
+MARK = "ARRIERO_STACK"
+USUAL_PORTS = {"prefect": 4200, "mlflow": 5000, "dashboard": 8000}
+START_TIMEOUT_S = 180.0
+
+
+class ServiceFailed(RuntimeError):
+    """A service died or did not answer; the message holds the tail of its log."""
+
+
+@dataclass
+class Stack:
+    """What runs: one entry per service, written to ``<home>/stack.json``."""
+
+    mark: str
+    ports: dict[str, int]
+    pids: dict[str, int] = field(default_factory=dict)
+
+    def url(self, service: str) -> str:
+        """Base URL of a service on the loopback address."""
+        return f"http://127.0.0.1:{self.ports[service]}"
+
+    @property
+    def prefect_api(self) -> str:
+        """Address that Prefect clients use."""
+        return f"{self.url('prefect')}/api"
+
+
+def stack_file(settings: Settings) -> Path:
+    """Where a running stack is recorded."""
+    return settings.home / "stack.json"
+
+
+def load_stack(settings: Settings) -> Stack | None:
+    """The recorded stack when all of its services are alive and answer, else None."""
+    path = stack_file(settings)
+    if not path.exists():
+        return None
+    stack = Stack(**json.loads(path.read_text()))
+    alive = all(_belongs(pid, stack.mark) for pid in stack.pids.values())
+    return stack if alive and stack.pids and _answers(stack.prefect_api + "/health") else None
+
+
+def environment(settings: Settings, stack: Stack) -> dict[str, str]:
+    """Environment of every service and, through the worker, of every flow run.
+
+    Each entry answers a measured trap: telemetry of two products, the UI of Prefect that calls
+    out, CSRF and origins on a loopback server, result pickles, busy-waiting OpenMP threads.
+    """
+    home = settings.home
+    origins = f"{stack.url('prefect')},http://localhost:{stack.ports['prefect']}"
+    values = {
+        MARK: stack.mark,
+        "ARRIERO_HOME": str(home),
+        "ARRIERO_CHECKOUT": str(CHECKOUT),
+        "ARRIERO_DASHBOARD_URL": stack.url("dashboard"),
+        "ARRIERO_PREFECT_UI_URL": stack.url("prefect"),
+        "MLFLOW_TRACKING_URI": stack.url("mlflow"),
+        "PREFECT_API_URL": stack.prefect_api,
+        "PREFECT_UI_API_URL": stack.prefect_api,
+        "PREFECT_HOME": str(home / "prefect"),
+        "PREFECT_PROFILES_PATH": str(home / "prefect" / "profiles.toml"),
+        "PREFECT_API_DATABASE_CONNECTION_URL": (
+            f"sqlite+aiosqlite:///{home / 'prefect' / 'prefect.db'}"
+        ),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+        # The newer UI asks a foreign analytics host even with analytics off; this one does not.
+        "PREFECT_SERVER_UI_V2_ENABLED": os.environ.get("PREFECT_SERVER_UI_V2_ENABLED", "false"),
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": origins,
+        "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",
+        "PREFECT_CLIENT_CSRF_SUPPORT_ENABLED": "true",
+        "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+        "PREFECT_WORKER_QUERY_SECONDS": "2",
+        "PREFECT_SERVER_SERVICES_LATE_RUNS_AFTER_SECONDS": "600",
+        "DO_NOT_TRACK": "true",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+        "HF_HUB_OFFLINE": "1",
+        "OMP_WAIT_POLICY": "passive",
+        "PYTHONUNBUFFERED": "1",
+    }
+    if settings.data is not None:
+        values["ARRIERO_DATA"] = str(settings.data)
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
+    inherited["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{inherited.get('PATH', '')}"
+    return {**inherited, **values}
+
+
+def start(settings: Settings, say: Callable[[str], None]) -> tuple[Stack, bool]:
+    """Bring the services up, or find them running.
+
+    Returns:
+        The stack and whether this call started it (then the caller may stop it).
+    """
+    running = load_stack(settings)
+    if running is not None:
+        say("services already run; using them")
+        return running, False
+    stop(settings, say)  # leftovers of a stack whose supervisor was killed
+    for folder in ("prefect", "mlflow", "logs"):
+        (settings.home / folder).mkdir(parents=True, exist_ok=True)
+    stack = Stack(mark=secrets.token_hex(8), ports=_choose_ports(say))
+    env = environment(settings, stack)
+    python = sys.executable
+    mlflow_home = settings.home / "mlflow"
+    try:
+        _spawn(
+            settings,
+            stack,
+            "prefect",
+            [python, "-m", "prefect", "server", "start", "--host", "127.0.0.1"]
+            + ["--port", str(stack.ports["prefect"])],
+            env,
+        )
+        _spawn(
+            settings,
+            stack,
+            "mlflow",
+            [python, "-m", "mlflow", "server", "--host", "127.0.0.1", "--workers", "1"]
+            + ["--port", str(stack.ports["mlflow"])]
+            + ["--backend-store-uri", f"sqlite:///{mlflow_home / 'mlflow.sqlite'}"]
+            + ["--artifacts-destination", str(mlflow_home / "artifacts")],
+            env,
+        )
+        _spawn(
+            settings,
+            stack,
+            "dashboard",
+            [python, "-m", "dashboards", "--port", str(stack.ports["dashboard"])],
+            env,
+        )
+        _wait_for(settings, stack, "prefect", stack.prefect_api + "/health")
+        _run_prefect(["work-pool", "create", POOL, "--type", "process", "--overwrite"], env)
+        _spawn(
+            settings,
+            stack,
+            "worker",
+            [python, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process"]
+            + ["--name", f"worker-{stack.mark[:6]}", "--limit", "4"],
+            env,
+        )
+        say("registering the deployments of prefect.yaml")
+        _run_prefect(["--no-prompt", "deploy", "--all"], env)
+        _register_automations(env)
+        _wait_for(settings, stack, "mlflow", stack.url("mlflow") + "/health")
+        _wait_for(settings, stack, "dashboard", stack.url("dashboard") + "/health")
+    except BaseException:
+        stop(settings, say)
+        raise
+    return stack, True
+
+
+def stop(settings: Settings, say: Callable[[str], None], grace_s: float = 40.0) -> bool:
+    """Cancel runs, then end worker, dashboard, MLflow and Prefect, then sweep by the mark.
+
+    Returns:
+        False when there was nothing to stop.
+    """
+    path = stack_file(settings)
+    if not path.exists():
+        return False
+    stack = Stack(**json.loads(path.read_text()))
+    if _answers(stack.prefect_api + "/health"):
+        _cancel_active_runs(stack, say, grace_s)
+    stop_meter(settings.home)
+    for name in ("worker", "dashboard", "mlflow", "prefect"):
+        pid = stack.pids.get(name)
+        if pid is not None and _belongs(pid, stack.mark):
+            _end_group(pid, 12.0)
+    for process in marked_processes(stack.mark):
+        say(f"ending leftover process {process.pid} ({process.name()})")
+        _end_process(process)
+    path.unlink(missing_ok=True)
+    return True
+
+
+def marked_processes(mark: str) -> list[psutil.Process]:
+    """Living processes of this user that carry the stack's mark in their environment."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.pid != os.getpid() and process.environ().get(MARK) == mark:
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+            continue  # gone meanwhile, or another user's: not ours
+    return found
+
+
+def _choose_ports(say: Callable[[str], None]) -> dict[str, int]:
+    ports: dict[str, int] = {}
+    for name, usual in USUAL_PORTS.items():
+        if _port_is_free(usual):
+            ports[name] = usual
+        else:
+            ports[name] = _free_port()
+            say(f"port {usual} is taken; {name} uses {ports[name]}")
+    return ports
+
+
+def _port_is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _spawn(
+    settings: Settings, stack: Stack, name: str, command: list[str], env: dict[str, str]
+) -> None:
+    log = settings.home / "logs" / f"{name}.log"
+    with log.open("ab") as handle:
+        process = subprocess.Popen(
+            command,
+            cwd=CHECKOUT,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=handle,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            restore_signals=True,
+            preexec_fn=_default_signals,
+        )
+    stack.pids[name] = process.pid
+    atomic_write_json(stack_file(settings), asdict(stack))
+
+
+def _default_signals() -> None:
+    # A parent that ignores SIGINT (a background job) would hand that on, and the worker forwards
+    # SIGTERM to itself as SIGINT: it could never be stopped.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _wait_for(settings: Settings, stack: Stack, name: str, url: str) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        if _answers(url):
+            return
+        if not _belongs(stack.pids[name], stack.mark):
+            break
+        time.sleep(0.25)
+    log = settings.home / "logs" / f"{name}.log"
+    tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+    raise ServiceFailed(f"{name} did not start at {url}. Last lines of {log}:\n{tail}")
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=2.0).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def _run_prefect(arguments: list[str], env: dict[str, str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "prefect", *arguments],
+        cwd=CHECKOUT,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise ServiceFailed(
+            f"prefect {' '.join(arguments)} failed:\n{(done.stdout + done.stderr)[-3000:]}"
+        )
+
+
+def _register_automations(env: dict[str, str]) -> None:
+    """Zombie settler: a run whose heartbeats stop is marked crashed (deploy/automations.yaml)."""
+    listing = subprocess.run(
+        [sys.executable, "-m", "prefect", "automation", "ls"],
+        cwd=CHECKOUT,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if "settle-zombie-runs" not in listing.stdout.replace("\n", ""):
+        _run_prefect(
+            ["automation", "create", "--from-file", str(CHECKOUT / "deploy/automations.yaml")], env
+        )
+
+
+def _cancel_active_runs(stack: Stack, say: Callable[[str], None], grace_s: float) -> None:
+    from flows.client import active_runs, cancel_run
+
+    active = active_runs(stack.prefect_api)
+    for run in active:
+        say(f"cancelling flow run {run['name']}")
+        cancel_run(stack.prefect_api, run["id"])
+    deadline = time.monotonic() + grace_s
+    while active and time.monotonic() < deadline:
+        time.sleep(0.5)
+        active = active_runs(stack.prefect_api)
+
+
+def _belongs(pid: int, mark: str) -> bool:
+    try:
+        process = psutil.Process(pid)
+        return (
+            process.status() != psutil.STATUS_ZOMBIE and process.environ().get(MARK) == mark
+        )
+    except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+        return False
+
+
+def _end_group(pid: int, timeout_s: float) -> None:
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(pid, number)
+        except ProcessLookupError:
+            return
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            _reap(pid)
+            if not _group_alive(pid):
+                return
+            time.sleep(0.1)
+
+
+def _group_alive(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _reap(pid: int) -> None:
+    try:
+        os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return  # started by an earlier process: init reaps it
+
+
+def _end_process(process: psutil.Process) -> None:
+    try:
+        process.terminate()
+        process.wait(8)
+    except psutil.TimeoutExpired:
+        process.kill()
+    except psutil.NoSuchProcess:
+        return

@@ -1,0 +1,233 @@
+"""What a pipeline run made, in one table: for the terminal, the flow run and MLflow."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict
+from rich.table import Table
+
+from registry import emissions, outbox, runs
+from registry.artifacts import ArtifactRef
+from registry.database import open_registry
+from registry.settings import Settings
+from tasks.context import atomic_write_json, atomic_write_text
+from tasks.runner import Workplace
+
+if TYPE_CHECKING:
+    from flows.data import DataFolder
+    from flows.parameters import PipelineConfig
+    from flows.pretraining import Trained
+    from flows.promotion import PromotionOutcome
+    from flows.tokenizer import Tokenized
+
+
+class PipelineSummary(BaseModel):
+    """Figures of one pipeline run; every one of them is in an artifact or a registry row.
+
+    kwh: IT energy of this run's attempts, before PUE. tco2eq: with PUE and the intensity of the
+    parameters (the paper's 1.1 and 0.385 kg/kWh unless set otherwise).
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    run_id: str
+    preset: str
+    sample: bool
+    documents: dict[str, dict[str, int]]
+    mixture: dict[str, float]
+    missing: list[str]
+    vocabulary: int
+    train_tokens: int
+    training: dict[str, dict[str, Any]]
+    evaluations: list[dict[str, Any]]
+    stages: list[dict[str, str]]
+    kwh: float
+    tco2eq: float
+    verdict: dict[str, Any]
+    notes: list[str]
+
+    def tables(self) -> list[Table]:
+        """The summary for a terminal."""
+        data = Table(title="Corpus" + (" (sample)" if self.sample else ""))
+        for name in ("source", "documents", "validation", "tokens", "share"):
+            data.add_column(name, justify="left" if name == "source" else "right")
+        for source, row in self.documents.items():
+            data.add_row(
+                source,
+                f"{row['train']:,}",
+                f"{row['validation']:,}",
+                f"{row['tokens']:,}",
+                f"{100 * self.mixture.get(source, 0):.1f} %",
+            )
+        results = Table(title="Run")
+        results.add_column("what")
+        results.add_column("value", justify="right")
+        for name, value in self._rows():
+            results.add_row(name, value)
+        scores = Table(title="Evaluation" + (" (sample items)" if self.sample else ""))
+        for name in ("benchmark", "model", "metric", "value", "n"):
+            scores.add_column(name)
+        for row in self.evaluations:
+            value = (
+                f"{100 * row['value']:.1f} ± {100 * (row['stderr'] or 0):.1f}"
+                if row["status"] == "ok"
+                else f"not run: {row['reason']}"
+            )
+            scores.add_row(row["benchmark"], row["model"], row["metric"], value, str(row["n"]))
+        return [data, scores, results]
+
+    def markdown(self) -> str:
+        """The summary as an artifact of the flow run."""
+        lines = ["| what | value |", "|---|---|"]
+        lines += [f"| {name} | {value} |" for name, value in self._rows()]
+        lines += ["", "| benchmark | model | metric | value | n |", "|---|---|---|---|---|"]
+        for row in self.evaluations:
+            value = f"{row['value']:.4f}" if row["status"] == "ok" else f"not run: {row['reason']}"
+            lines.append(
+                f"| {row['benchmark']} | {row['model']} | {row['metric']} | {value} | {row['n']} |"
+            )
+        return "\n".join(lines + ["", *[f"- {note}" for note in self.notes]])
+
+    def _rows(self) -> list[tuple[str, str]]:
+        rows = [
+            ("preset", self.preset),
+            ("vocabulary", f"{self.vocabulary:,}"),
+            ("training tokens", f"{self.train_tokens:,}"),
+        ]
+        for role, figures in self.training.items():
+            rows += [(f"{role}: {name}", str(value)) for name, value in figures.items()]
+        rows += [
+            ("energy", f"{self.kwh:.6f} kWh"),
+            ("carbon", f"{self.tco2eq:.3e} tCO2eq"),
+            (
+                "promotion",
+                f"{self.verdict['name']} version {self.verdict['version']}:"
+                f" {self.verdict['verdict']}",
+            ),
+        ]
+        if self.missing:
+            rows.append(("missing sources", ", ".join(self.missing)))
+        cached = sum(1 for stage in self.stages if stage["status"] == "cached")
+        rows.append(("stages", f"{len(self.stages)}, {cached} cached"))
+        return rows
+
+
+def summarise(
+    place: Workplace,
+    run_id: str,
+    config: PipelineConfig,
+    data: DataFolder,
+    corpus: ArtifactRef,
+    tokenized: Tokenized,
+    base: Trained,
+    tuned: Trained,
+    evaluations: dict[str, ArtifactRef],
+    verdict: PromotionOutcome,
+) -> PipelineSummary:
+    """Collect the figures from artifacts and registry, store them, queue them for MLflow."""
+    tokens = _json(place, tokenized.tokens, "tokens.json")
+    mixture = _json(place, corpus, "mixture.json")
+    documents = {
+        source: {
+            "train": counts["documents"],
+            "validation": tokens["splits"]["validation"].get(source, {}).get("documents", 0),
+            "tokens": counts["tokens"],
+        }
+        for source, counts in tokens["splits"]["train"].items()
+    }
+    rows = [
+        {**row, "model": role}
+        for role, ref in evaluations.items()
+        for row in _json(place, ref, "results.json")
+    ]
+    totals = emissions.run_totals(place.registry, run_id)
+    stages = [
+        {"stage": run.stage or "", "status": run.status, "flow": run.flow}
+        for run in runs.descendants(place.registry, run_id)
+        if run.stage
+    ]
+    notes = [
+        note
+        for ref in (corpus, tokenized.tokenizer, tokenized.tokens, base.checkpoint)
+        for note in place.store.manifest(ref).notes
+    ]
+    summary = PipelineSummary(
+        run_id=run_id,
+        preset=config.pretraining.preset,
+        sample=data.sample,
+        documents=documents,
+        mixture=mixture["weights"],
+        missing=mixture["missing"],
+        vocabulary=tokens["vocab_size"],
+        train_tokens=sum(row["tokens"] for row in documents.values()),
+        training={
+            "pretraining": _figures(place, base.checkpoint),
+            "finetuning": _figures(place, tuned.checkpoint),
+        },
+        evaluations=rows,
+        stages=stages,
+        kwh=totals.kwh,
+        tco2eq=totals.tco2eq,
+        verdict=verdict.model_dump(mode="json"),
+        notes=notes,
+    )
+    _store(place, summary)
+    return summary
+
+
+def report_folder(settings: Settings, run_id: str) -> Path:
+    """Where a run's summary and card are kept."""
+    return settings.home / "reports" / run_id
+
+
+def load_summary(settings: Settings, prefect_flow_run_id: str) -> PipelineSummary:
+    """The stored summary of a Prefect flow run."""
+    registry = open_registry(settings)
+    record = runs.by_prefect_flow_run(registry, prefect_flow_run_id)
+    path = report_folder(settings, record.id) / "summary.json"
+    return PipelineSummary.model_validate_json(path.read_text(encoding="utf-8"))
+
+
+def _store(place: Workplace, summary: PipelineSummary) -> None:
+    from dashboards.card import render_card
+
+    folder = report_folder(place.settings, summary.run_id)
+    folder.mkdir(parents=True, exist_ok=True)
+    atomic_write_json(folder / "summary.json", summary.model_dump(mode="json"))
+    atomic_write_json(
+        folder / "emissions.json", emissions.report(place.registry, summary.run_id)
+    )
+    atomic_write_text(folder / "card.html", render_card(place.registry, summary.run_id))
+    relative = folder.relative_to(place.settings.home)
+    with place.registry.session() as session:
+        outbox.enqueue(
+            session,
+            topic="report",
+            dedupe_key=f"report:{summary.run_id}",
+            payload={
+                "run_id": summary.run_id,
+                "files": {
+                    name: str(relative / name)
+                    for name in ("summary.json", "emissions.json", "card.html")
+                },
+                "metrics": {"kwh": summary.kwh, "tco2eq": summary.tco2eq},
+            },
+        )
+
+
+def _figures(place: Workplace, checkpoint: ArtifactRef) -> dict[str, Any]:
+    found = _json(place, checkpoint, "summary.json")
+    figures: dict[str, Any] = {}
+    for name, value in found.items():
+        if isinstance(value, float):
+            figures[name] = round(value, 4)
+        elif isinstance(value, int):
+            figures[name] = value
+    return figures
+
+
+def _json(place: Workplace, ref: ArtifactRef, name: str) -> Any:
+    return json.loads((place.store.path(ref) / name).read_text(encoding="utf-8"))

@@ -1,0 +1,50 @@
+"""Which process works on a recorded run: one small file per run, gone when the run ends.
+
+A run whose file names a process that is gone was killed; the next flow records it as lost.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from pathlib import Path
+
+import psutil
+
+from registry.schema import Run
+from tasks.context import atomic_write_json
+
+
+def _file(home: Path, run_id: str) -> Path:
+    return home / "running" / f"{run_id}.json"
+
+
+def begin(home: Path, run_id: str) -> None:
+    """Say that this process works on the run."""
+    path = _file(home, run_id)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    process = psutil.Process()
+    atomic_write_json(
+        path,
+        {"pid": os.getpid(), "started": process.create_time(), "host": socket.gethostname()},
+    )
+
+
+def end(home: Path, run_id: str) -> None:
+    """Say that the run has ended."""
+    _file(home, run_id).unlink(missing_ok=True)
+
+
+def is_alive(home: Path, run: Run) -> bool:
+    """Whether the run's process lives. A process on another host counts as alive: not ours."""
+    path = _file(home, run.id)
+    if not path.exists():
+        return False
+    said = json.loads(path.read_text())
+    if said["host"] != socket.gethostname():
+        return True
+    try:
+        return psutil.Process(said["pid"]).create_time() == said["started"]
+    except psutil.NoSuchProcess:
+        return False

@@ -1,0 +1,339 @@
+"""One way for every stage to run: look the recipe up, build, publish, record, meter.
+
+A stage's plain code knows none of this; it gets a :class:`~tasks.context.StageContext` and
+returns a :class:`~tasks.context.StageResult`. A stage whose artifact exists is not run again: the
+task ends in the Prefect state *Cached* (DESIGN section 3).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Any, Protocol
+
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.context import TaskRunContext
+from prefect.exceptions import MissingContextError
+from prefect.logging import get_run_logger
+from prefect.states import Completed, State
+from pydantic import BaseModel, ConfigDict
+
+from registry import outbox, runs
+from registry.artifacts import ArtifactRef, Kind, Store, recipe_key
+from registry.database import Registry, open_registry
+from registry.settings import Settings, load_settings
+from tasks import liveness
+from tasks.context import StageContext, StageResult, recipe_parameters
+from tasks.emissions import marks
+from tasks.environment import environment_facts, git_commit
+
+
+class Preempted(RuntimeError):
+    """The stage was told to stop, wrote a checkpoint and can be continued by a retry."""
+
+
+class CorruptInput(RuntimeError):
+    """An input artifact does not hash to what its manifest says; names the files."""
+
+
+class RunContext(BaseModel):
+    """Which recorded flow run a task belongs to. Small and JSON, so it is a task parameter."""
+
+    model_config = ConfigDict(frozen=True)
+
+    run_id: str
+    flow: str
+    purpose: str = "final"
+    model_size: str | None = None
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Identity of a stage's code: part of every recipe key it makes.
+
+    version: integer, raised whenever the stage's output for the same input changes.
+    libraries: distributions whose version decides the output.
+    """
+
+    name: str
+    version: int
+    kind: Kind
+    libraries: tuple[str, ...] = ()
+
+    def library_versions(self) -> dict[str, str]:
+        """Installed versions, local build tags (``+cpu``) kept: they change numerics."""
+        return {name: installed_version(name) for name in self.libraries}
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """The registry and the store of this process's settings."""
+
+    settings: Settings
+    registry: Registry
+    store: Store
+
+
+def open_workplace(settings: Settings | None = None) -> Workplace:
+    """Open the registry (checking its revision) and the store."""
+    settings = settings or load_settings()
+    registry = open_registry(settings)
+    return Workplace(settings, registry, Store(settings.store, registry))
+
+
+def settled(value: Any) -> Any:
+    """Result of a task call: Prefect hands back the state itself when a task returned one."""
+    return value.result() if isinstance(value, State) else value
+
+
+class MetricsSink(Protocol):
+    """Where a running stage's metrics go; must never block and never raise."""
+
+    def __call__(self, values: Mapping[str, float], step: int) -> None:
+        """Take one step's values."""
+
+    def close(self) -> None:
+        """Deliver what is left, within seconds."""
+
+
+# Set by tasks.tracking when a tracker is there; a stage without one loses nothing but the live
+# curve: its metrics.jsonl is delivered with the artifact.
+open_metrics_sink: ContextVar[Callable[[str], MetricsSink] | None] = ContextVar(
+    "open_metrics_sink", default=None
+)
+
+
+def run_stage(
+    stage: Stage,
+    parameters: BaseModel,
+    inputs: Mapping[str, ArtifactRef],
+    run: RunContext,
+    build: Callable[[dict[str, Path], StageContext], StageResult],
+    *,
+    sample: bool = False,
+    extra_recipe: Mapping[str, Any] | None = None,
+) -> ArtifactRef | State:
+    """Return the artifact of this recipe, building it only when it is not there.
+
+    Args:
+        inputs: artifacts by role; their *digests* enter the recipe.
+        build: ``build(paths of the inputs, context)``; writes into ``context.out``.
+        sample: marks an artifact made from the generated sample (inherited by descendants).
+        extra_recipe: facts beside the parameters that decide the result (a listing's hash).
+
+    Raises:
+        CorruptInput: an input's file differs from its manifest; the input is quarantined, so the
+            next run makes it again.
+    """
+    place = open_workplace()
+    log = _logger()
+    recipe = {**recipe_parameters(parameters), **(extra_recipe or {})}
+    libraries = stage.library_versions()
+    key = recipe_key(
+        stage.name, stage.version, libraries, recipe, {n: r.digest for n, r in inputs.items()}
+    )
+    hit = place.store.lookup(key)
+    if hit is not None:
+        problems = place.store.verify(hit)
+        if not problems:
+            _record_cached(place, stage, parameters, run, key, hit)
+            return Completed(name="Cached", data=hit, message=f"{stage.name} {hit.digest[:12]}")
+        log.warning("%s: stored artifact is damaged, made again: %s", stage.name, problems)
+        place.store.quarantine(hit, "; ".join(problems))
+
+    paths: dict[str, Path] = {}
+    for name, ref in inputs.items():
+        problems = place.store.verify(ref)
+        if problems:
+            place.store.quarantine(ref, "; ".join(problems))
+            raise CorruptInput(
+                f"input {name!r} of {stage.name} is damaged: {'; '.join(problems)}. It was moved"
+                " aside; start the flow again and its stage makes it anew."
+            )
+        paths[name] = place.store.path(ref)
+
+    task_run_id = _task_run()
+    record_id = runs.start_run(
+        place.registry,
+        flow=run.flow,
+        stage=stage.name,
+        parent_id=run.run_id,
+        recipe=key,
+        parameters=parameters.model_dump(mode="json"),
+        git_commit=git_commit(),
+        prefect_task_run_id=task_run_id,
+    )
+    attempt = runs.get_run(place.registry, record_id).attempt
+    liveness.begin(place.settings.home, record_id)
+    marks.begin(
+        place.settings.home,
+        entry_id=record_id,
+        run_id=record_id,
+        stage=stage.name,
+        attempt=attempt,
+        purpose=run.purpose,
+        model_size=run.model_size,
+        pid=os.getpid(),
+    )
+    staging = place.store.new_staging()
+    started = time.monotonic()
+    progress = _Progress(stage.name, log)
+    opener = open_metrics_sink.get()
+    metrics = opener(record_id) if opener else None
+    status = "failed"
+    error: str | None = None
+    ref: ArtifactRef | None = None
+    try:
+        context = StageContext(
+            out=staging,
+            work=place.store.work_dir(key),
+            progress=progress,
+            log=log,
+            attempt=attempt,
+            **({"metrics": metrics} if metrics else {}),
+        )
+        result = build(paths, context)
+        ref = place.store.publish(
+            staging,
+            key=key,
+            kind=stage.kind,
+            stage=stage.name,
+            stage_version=stage.version,
+            parameters=recipe,
+            inputs=dict(inputs),
+            libraries=libraries,
+            counts=result.counts,
+            seeds=result.seeds,
+            notes=result.notes,
+            reproducibility=result.reproducibility,
+            environment=environment_facts(),
+            sample=sample,
+            run_id=record_id,
+        )
+        status = "completed"
+        progress(1.0, "published")
+        log.info(
+            "%s: %s in %.1f s", stage.name, ref.digest[:12], time.monotonic() - started
+        )
+        return ref
+    except BaseException as failure:
+        status, error = _status_of(failure), f"{type(failure).__name__}: {failure}"
+        raise
+    finally:
+        if metrics is not None:
+            metrics.close()
+        if ref is None:
+            place.store.discard(staging)
+        marks.end(place.settings.home, entry_id=record_id, status=status)
+        _finish(place, record_id, run, stage, status, error, ref)
+
+
+def _finish(
+    place: Workplace,
+    record_id: str,
+    run: RunContext,
+    stage: Stage,
+    status: str,
+    error: str | None,
+    ref: ArtifactRef | None,
+) -> None:
+    runs.finish_run(
+        place.registry,
+        record_id,
+        status,
+        error=error,
+        artifact_key=ref.key if ref else None,
+    )
+    liveness.end(place.settings.home, record_id)
+    with place.registry.session() as session:
+        outbox.enqueue(
+            session,
+            topic="stage",
+            dedupe_key=f"stage:{record_id}",
+            payload={
+                "run_id": record_id,
+                "parent_id": run.run_id,
+                "stage": stage.name,
+                "status": status,
+                "artifact": ref.model_dump(mode="json") if ref else None,
+            },
+        )
+
+
+def _record_cached(
+    place: Workplace,
+    stage: Stage,
+    parameters: BaseModel,
+    run: RunContext,
+    key: str,
+    hit: ArtifactRef,
+) -> None:
+    record_id = runs.start_run(
+        place.registry,
+        flow=run.flow,
+        stage=stage.name,
+        parent_id=run.run_id,
+        recipe=key,
+        parameters=parameters.model_dump(mode="json"),
+        prefect_task_run_id=_task_run(),
+    )
+    runs.finish_run(place.registry, record_id, "cached", artifact_key=hit.key)
+
+
+def _status_of(failure: BaseException) -> str:
+    if isinstance(failure, Preempted):
+        return "preempted"
+    # Prefect cancels with TerminationSignal, a user with Ctrl-C: both are no Exception.
+    return "failed" if isinstance(failure, Exception) else "cancelled"
+
+
+def _task_run() -> str | None:
+    context = TaskRunContext.get()
+    return None if context is None else str(context.task_run.id)
+
+
+def _logger() -> logging.Logger:
+    try:
+        logger = get_run_logger()
+    except MissingContextError:
+        return logging.getLogger("arriero")
+    return logger.logger if isinstance(logger, logging.LoggerAdapter) else logger
+
+
+class _Progress:
+    """Prefect progress artifact, made on the first call, updated at most every second."""
+
+    def __init__(self, name: str, log: logging.Logger) -> None:
+        self._name, self._log = name, log
+        self._artifact: uuid.UUID | None = None
+        self._last = 0.0
+        self._last_logged = 0.0
+        self._enabled = TaskRunContext.get() is not None
+
+    def __call__(self, fraction: float, line: str) -> None:
+        now = time.monotonic()
+        percent = round(100 * min(1.0, max(0.0, fraction)), 1)
+        if fraction < 1 and now - self._last < 1.0:
+            return
+        self._last = now
+        if now - self._last_logged >= 5 or fraction >= 1:
+            self._last_logged = now
+            self._log.info("%s %5.1f %% %s", self._name, percent, line)
+        if not self._enabled:
+            return
+        if self._artifact is None:
+            key = self._name.replace(".", "-").replace("_", "-")
+            self._artifact = create_progress_artifact(  # type: ignore[assignment]
+                progress=percent, key=key, description=line
+            )
+        elif self._artifact is not None:
+            update_progress_artifact(
+                artifact_id=self._artifact, progress=percent, description=line
+            )
