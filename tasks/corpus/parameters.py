@@ -205,4 +205,4 @@ class CorpusParameters(BaseModel):
     def cap(self, source: str) -> SourceCap:
         """The cap of ``source``; an empty one when none is set."""
         assert source in TABLE1
-        return self.caps.get(source, SourceCap())
+        return self.caps.get(source, SourceCap(max_documents=None, max_bytes=None))

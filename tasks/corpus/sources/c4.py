@@ -56,8 +56,8 @@ def _lines(path: Path, name: str, funnel: Funnel) -> Iterator[tuple[int, bytes]]
     if path.stat().st_size == 0:
         funnel.bad_file(name, "empty file")
         return
-    opened = gzip.open(path, "rb") if name.lower().endswith(".gz") else path.open("rb")
-    with opened as handle:
+    opener = gzip.open if name.lower().endswith(".gz") else open
+    with opener(path, "rb") as handle:
         stream = cast(BinaryIO, handle)
         number = 0
         try:

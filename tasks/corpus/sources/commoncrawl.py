@@ -196,7 +196,7 @@ def _pages(root: Path, name: str, funnel: Funnel) -> Iterator[Page]:
     if path.stat().st_size == 0:
         funnel.bad_file(name, "empty file")
     elif lower.endswith((".wat", ".wat.gz")):
-        funnel.bad_file(name, "WAT file: metadata without text")
+        funnel.reject("read", "WAT file: metadata without text")
     elif not re.search(r"\.(warc|wet|arc)(\.|$)", lower):
         funnel.bad_file(name, "no WARC, WET or ARC file")
     elif re.search(r"\.arc(\.gz)?$", lower):
@@ -292,9 +292,8 @@ def _page(
         funnel.reject("read", f"HTTP status {status}")
         return None
     funnel.keep("read", "")
-    start = payload[:1024].lstrip().lower()
-    if kind is None and start.startswith((b"<!doctype html", b"<html")):
-        kind = _HTML[0]
+    if kind is None and re.search(rb"<!doctype html|<html|<head", payload[:4096], re.IGNORECASE):
+        kind = _HTML[0]  # ClueWeb's crawler kept no usable header
     if kind not in _HTML:
         funnel.reject("html", "not HTML")
         return None

@@ -1,0 +1,276 @@
+"""Books: Project Gutenberg texts without its header and licence; one edition per book.
+
+Two passes over the files: the first signs every book (MinHash over 5-word shingles), the second
+yields the books kept. Only signatures stay in memory, 2 KiB per book.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import re
+import zlib
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.corpus.documents import Document, Funnel
+from tasks.corpus.language import identify
+from tasks.corpus.parameters import CorpusParameters
+
+SHINGLE = 5
+BINS = 256
+BAND = 4
+MAX_BYTES = 64_000_000
+_EMPTY = np.uint64(0xFFFFFFFFFFFFFFFF)
+_WORD = re.compile(r"\w+")
+# The title may run over the next lines; three asterisks close the marker.
+_START = re.compile(
+    r"^[ \t]*\*\*\*?[ \t]*START OF (?:THE|THIS) PROJECT GUTENBERG[^*]{0,400}\*\*\*[ \t]*$",
+    re.MULTILINE | re.IGNORECASE,
+)
+_SMALL_PRINT = re.compile(r"^\*END[ *]*THE SMALL PRINT!.*$", re.MULTILINE | re.IGNORECASE)
+_END = re.compile(
+    r"^[ \t]*(?:\*\*\*?[ \t]*END OF (?:THE|THIS) PROJECT GUTENBERG"
+    r"|End of (?:the |this )?Project Gutenberg)",
+    re.MULTILINE | re.IGNORECASE,
+)
+_CREDITS = re.compile(r"^(?:Produced by|E-text prepared by|This e?text was|Transcribed from)\b")
+_FIELD = re.compile(r"^(Title|Author|Language|Release Date):[ \t]*(.+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Book:
+    """One file's text between the markers, with what its header says."""
+
+    name: str
+    text: str
+    header: dict[str, str]
+    encoding: str
+
+
+@dataclass(frozen=True)
+class Signed:
+    """What pass one remembers of a book. signature_B: minimum of each of the bins."""
+
+    name: str
+    shingles: int
+    foreign: int
+    signature_B: NDArray[np.uint64]
+
+
+def read(
+    root: Path, files: Sequence[str], parameters: CorpusParameters, funnel: Funnel
+) -> Iterator[Document]:
+    """Books in the order of their files; editions of one book are reduced to the best."""
+    funnel.declare("header", "language", "near duplicate")
+    signed = []
+    for name in files:
+        book = _load(root, name, funnel)
+        if book is None:
+            continue
+        language, _ = _language(book.text)
+        if language not in parameters.languages:
+            funnel.reject("language", f"language {language or 'unknown'}", book.text, name)
+            continue
+        funnel.keep("language", book.text)
+        signed.append(sign(name, book.text, parameters.seed))
+    duplicates = near_duplicates(root, signed, parameters.book_overlap, parameters.seed)
+    clusters: dict[str, list[tuple[str, float]]] = defaultdict(list)
+    for name, (kept, overlap) in sorted(duplicates.items()):
+        clusters[kept].append((name, overlap))
+    silent = Funnel("books")
+    for item in signed:
+        book = _load(root, item.name, silent)
+        assert book is not None
+        if item.name in duplicates:
+            funnel.reject("near duplicate", "edition of a book kept", book.text, item.name)
+            continue
+        funnel.keep("near duplicate", book.text)
+        language, score = _language(book.text)
+        identity = hashlib.sha256(item.name.encode()).hexdigest()[:24]
+        yield Document(
+            id=f"books:{identity}",
+            text=book.text,
+            source="books",
+            uri=item.name,
+            language=language,
+            language_score=score,
+            created="",
+            license="Public-Domain-US" if book.header else "",
+            meta={
+                "title": book.header.get("Title", ""),
+                "author": book.header.get("Author", ""),
+                "encoding": book.encoding,
+                "cluster": identity,
+                "editions": [
+                    {"file": name, "overlap": overlap} for name, overlap in clusters[item.name]
+                ],
+            },
+        )
+
+
+def _language(text: str) -> tuple[str, float]:
+    """Language of a book, from its middle: the start may be a title page or a list."""
+    middle = len(text) // 2
+    return identify(text[middle : middle + 4000] or text)
+
+
+def _load(root: Path, name: str, funnel: Funnel) -> Book | None:
+    path = root / name
+    if not name.lower().endswith((".txt", ".txt.gz")):
+        funnel.bad_file(name, "no text file")
+        return None
+    opener = gzip.open if name.lower().endswith(".gz") else open
+    try:
+        with opener(path, "rb") as handle:
+            data = handle.read(MAX_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        funnel.bad_file(name, "corrupt gzip", error)
+        return None
+    assert isinstance(data, bytes)
+    if not data.strip():
+        funnel.bad_file(name, "empty file")
+        return None
+    if len(data) > MAX_BYTES:
+        funnel.bad_file(name, "file too large")
+        return None
+    if b"\x00" in data[:4096] and not data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        funnel.bad_file(name, "not text")
+        return None
+    raw, encoding = decode(data)
+    funnel.keep("read", raw)
+    text, header = strip_gutenberg(raw)
+    if not text:
+        funnel.reject("header", "nothing between header and licence", raw, name)
+        return None
+    funnel.keep("header", raw, text)
+    return Book(name, text, header, encoding)
+
+
+def decode(data: bytes) -> tuple[str, str]:
+    """Text of a file and its encoding: by its mark, as UTF-8, else Windows-1252 or Latin-1."""
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        candidates = ["utf-16", "cp1252", "latin-1"]
+    else:
+        candidates = ["utf-8-sig", "cp1252", "latin-1"]
+    for encoding in candidates:
+        try:
+            text = data.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        return text.replace("\r\n", "\n").replace("\r", "\n"), encoding
+    raise AssertionError("latin-1 decodes every byte")
+
+
+def strip_gutenberg(text: str) -> tuple[str, dict[str, str]]:
+    """The book between Project Gutenberg's header and licence, and the header's fields.
+
+    Knows the markers since 2003 (``*** START OF ...``) and the older small print. A text without
+    either is returned whole, with no fields.
+    """
+    start = _START.search(text)
+    if start is None:
+        start = _SMALL_PRINT.search(text)
+    header: dict[str, str] = {}
+    if start is not None:
+        header = {name: value.strip() for name, value in _FIELD.findall(text[: start.start()])}
+        header.setdefault("Title", "")
+        text = text[start.end() :]
+    end = _END.search(text)
+    # The footer stands near the end; an earlier match is the book talking about the project.
+    if end is not None and (start is not None or end.start() > len(text) // 2):
+        text = text[: end.start()]
+    text = text.strip()
+    paragraph, _, rest = text.partition("\n\n")
+    if start is not None and _CREDITS.match(paragraph):
+        text = rest.strip()
+    return text, header
+
+
+def shingle_hashes(text: str, seed: int) -> NDArray[np.uint64]:
+    """Sorted distinct 64-bit hashes of the 5-word shingles of ``text`` (lower case, words only)."""
+    vocabulary: dict[str, int] = {}
+    for word in (words := _WORD.findall(text.lower())):
+        if word not in vocabulary:
+            digest = hashlib.blake2b(
+                word.encode("utf-8", "surrogatepass"), digest_size=8, key=seed.to_bytes(8, "little")
+            )
+            vocabulary[word] = int.from_bytes(digest.digest(), "little")
+    word_W = np.array([vocabulary[word] for word in words], dtype=np.uint64)
+    if len(word_W) < SHINGLE:
+        return np.unique(word_W)
+    shingle_S = np.zeros(len(word_W) - SHINGLE + 1, dtype=np.uint64)
+    for offset in range(SHINGLE):
+        # Odd multiplier: position in the shingle matters. uint64 wraps around.
+        shingle_S = shingle_S * np.uint64(0x9E3779B97F4A7C15)
+        shingle_S += word_W[offset : offset + len(shingle_S)]
+    shingle_S ^= shingle_S >> np.uint64(31)
+    shingle_S *= np.uint64(0xBF58476D1CE4E5B9)
+    shingle_S ^= shingle_S >> np.uint64(29)
+    return np.unique(shingle_S)
+
+
+def sign(name: str, text: str, seed: int) -> Signed:
+    """One-permutation MinHash: the least hash in each of 256 bins of the hash range."""
+    hashes = shingle_hashes(text, seed)
+    edges = np.searchsorted(hashes, np.arange(BINS, dtype=np.uint64) << np.uint64(56))
+    padded = np.append(hashes, _EMPTY)
+    signature_B = padded[edges]
+    # A bin that is empty sees the next bin's minimum: mark it.
+    signature_B[(signature_B >> np.uint64(56)) != np.arange(BINS, dtype=np.uint64)] = _EMPTY
+    foreign = sum(not character.isascii() for character in text)
+    return Signed(name, len(hashes), foreign, signature_B)
+
+
+def near_duplicates(
+    root: Path, books: Sequence[Signed], overlap: float, seed: int
+) -> dict[str, tuple[str, float]]:
+    """Books to remove: file -> (file kept in its place, share of the shorter that is in both).
+
+    Candidates share a band of their signatures: books with half of their shingles in common meet
+    with probability 0.98, those of the same length with 90 % in common surely. Each candidate
+    is then measured exactly: common shingles over those of the shorter book. The better edition
+    is the one with more distinct shingles (it holds more), then more non-ASCII characters (accents
+    and quotation marks kept), then the lesser name.
+    """
+    buckets: dict[tuple[int, bytes], list[int]] = defaultdict(list)
+    for index, book in enumerate(books):
+        for band in range(0, BINS, BAND):
+            part = book.signature_B[band : band + BAND]
+            if _EMPTY not in part:
+                buckets[band, part.tobytes()].append(index)
+    candidates: dict[int, set[int]] = defaultdict(set)
+    for members in buckets.values():
+        for index in members:
+            candidates[index].update(members)
+    order = sorted(
+        range(len(books)), key=lambda i: (-books[i].shingles, -books[i].foreign, books[i].name)
+    )
+    removed: dict[str, tuple[str, float]] = {}
+    kept: set[int] = set()
+    silent = Funnel("books")
+    for index in order:
+        best = (0.0, -1)
+        rivals = sorted((candidates[index] & kept) - {index})
+        own = _hashes(root, books[index].name, seed, silent) if rivals else None
+        for rival in rivals:
+            assert own is not None
+            other = _hashes(root, books[rival].name, seed, silent)
+            common = len(np.intersect1d(own, other, assume_unique=True))
+            best = max(best, (common / max(1, min(len(own), len(other))), -rival))
+        if best[0] > overlap:
+            removed[books[index].name] = (books[-best[1]].name, round(best[0], 4))
+        else:
+            kept.add(index)
+    return removed
+
+
+def _hashes(root: Path, name: str, seed: int, funnel: Funnel) -> NDArray[np.uint64]:
+    book = _load(root, name, funnel)
+    assert book is not None
+    return shingle_hashes(book.text, seed)

@@ -1,0 +1,162 @@
+"""Wikitext to plain text: one walk over the nodes of mwparserfromhell."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+# Namespace names of files and categories in the paper's 20 languages and in English.
+_FILES = (
+    "file image media файл картинка fitxer imatge soubor obrázek fil billede datei bild archivo"
+    " imagen fichier datoteka slika fájl kép immagine bestand afbeelding plik grafika ficheiro"
+    " imagem fișier imagine изображение датотека слика зображення медија médias медиа"
+)
+_CATEGORIES = (
+    "category категория categoria kategorie kategori categoría catégorie kategorija kategória"
+    " kategoria categorie категорија категорія"
+)
+_DROPPED_LINKS = frozenset((_FILES + " " + _CATEGORIES).split())
+_INTERLANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z-]+)?|simple")
+_TAG_NAMES = (
+    "ref references table gallery timeline imagemap score hiero graph mapframe maplink inputbox"
+    " templatedata templatestyles section categorytree style script indicator"
+)
+_DROPPED_TAGS = frozenset(_TAG_NAMES.split())
+_BLOCKS = frozenset(("p", "div", "blockquote", "center", "pre", "syntaxhighlight", "poem"))
+_DISAMBIGUATION = re.compile(
+    r"\{\{\s*(?:disambig\w*|dab|hndis|geodis|mil-unit-dis|letter-number combination disambig\w*"
+    r"|begriffsklärung|homonymie|patronyme|desambiguaci\w+|desambiguação|disambigua|dp|пояснение"
+    r"|неоднозначность|многозначность|rozcestník|flertydig|razdvojba|egyért\w*|ujednoznacznienie"
+    r"|dezambiguizare|razločitev|вишезначна одредница|förgrening|gren|багатозначність)"
+    r"\s*(?:[|}\n])",
+    re.IGNORECASE,
+)
+_MAGIC = re.compile(r"__[A-ZÀ-ÖØ-Þ]{3,}__")
+_EMPTY_BRACKETS = re.compile(r"[ \t]*\([\s,;:.–-]*\)")
+_BRACKET_START = re.compile(r"\((?:[ \t]*[,;:][ \t]*)+")
+_SPACES = re.compile(r"[ \t\u00a0]+")
+_BLANK_LINES = re.compile(r"\n{3,}")
+_TABLE_REST = re.compile(r"^\s*(?:\{\||\|\}|\|-|\||!.*(?:!!|\|)|\}\}|\{\{).*$", re.MULTILINE)
+_BEFORE_POINT = re.compile(r"[ \t]+([,.;:])(?=\s|$)")
+_DELIMITER = re.compile(r"\{\{|\}\}|\[\[|\]\]|\{\||\|\}|\[(?:https?:|//)|\]")
+_CLOSES = {"{{": "}}", "[[": "]]", "{|": "|}", "[": "]"}
+_HEADING = "\x02"
+
+
+def is_disambiguation(title: str, wikitext: str) -> bool:
+    """Whether a page only lists meanings of its title."""
+    return title.endswith("(disambiguation)") or bool(_DISAMBIGUATION.search(wikitext))
+
+
+def unclosed_markup(wikitext: str) -> int:
+    """How many templates, links, tables and bracketed addresses are opened and never closed.
+
+    The parser tries each of them against the rest of the page, so its time grows with the square
+    of this number: thousands take minutes.
+    """
+    depth = dict.fromkeys(_CLOSES.values(), 0)
+    for match in _DELIMITER.finditer(wikitext):
+        token = match.group()
+        if token in depth:
+            depth[token] = max(0, depth[token] - 1)
+        else:
+            depth[_CLOSES["[" if token.startswith("[") and token != "[[" else token]] += 1
+    return sum(depth.values())
+
+
+def plain_text(wikitext: str) -> str:
+    """Readable text of ``wikitext``: paragraphs, headings, list items.
+
+    Templates, tables, references, files, categories, comments and language links are removed;
+    links keep their label. A heading without text below it is removed.
+    """
+    import mwparserfromhell
+
+    parts: list[str] = []
+    # skip_style_tags: apostrophes of bold and italic are removed below, which is faster and does
+    # not fail on unbalanced ones.
+    _render(mwparserfromhell.parse(wikitext, skip_style_tags=True).nodes, parts)
+    text = "".join(parts)
+    text = re.sub(r"'{2,5}", "", text)
+    text = _TABLE_REST.sub("", _MAGIC.sub("", text))
+    text = text.replace("[[", "").replace("]]", "")
+    text = _EMPTY_BRACKETS.sub("", _BRACKET_START.sub("(", text))
+    text = _BEFORE_POINT.sub(r"\1", _SPACES.sub(" ", text))
+    return _without_empty_sections(text)
+
+
+def _without_empty_sections(text: str) -> str:
+    lines = [line.strip() for line in text.split("\n")]
+    kept: list[str] = []
+    for line in lines:
+        if line in ("*", "#", ":", ";"):
+            continue
+        if line.startswith(_HEADING):
+            while kept and (not kept[-1] or kept[-1].startswith(_HEADING)):
+                # Deeper headings stand below their parent; equal or higher ones end a section.
+                if kept[-1] and _depth(kept[-1]) < _depth(line):
+                    break
+                kept.pop()
+            kept.append("")
+        kept.append(line)
+    while kept and (not kept[-1] or kept[-1].startswith(_HEADING)):
+        kept.pop()
+    joined = "\n".join(line.lstrip(_HEADING).lstrip() for line in kept)
+    return _BLANK_LINES.sub("\n\n", joined).strip()
+
+
+def _depth(heading: str) -> int:
+    return len(heading) - len(heading.lstrip(_HEADING))
+
+
+def _render(nodes: Any, parts: list[str]) -> None:
+    """Append the visible text of ``nodes``."""
+    from mwparserfromhell import nodes as kinds
+
+    for node in nodes:
+        if isinstance(node, kinds.Text):
+            parts.append(str(node.value))
+        elif isinstance(node, kinds.Wikilink):
+            _render_link(node, parts)
+        elif isinstance(node, kinds.Tag):
+            _render_tag(node, parts)
+        elif isinstance(node, kinds.ExternalLink):
+            if node.title is not None:
+                _render(node.title.nodes, parts)
+            elif not node.brackets:
+                parts.append(str(node.url))
+        elif isinstance(node, kinds.Heading):
+            parts.append("\n\n" + _HEADING * node.level)
+            _render(node.title.nodes, parts)
+            parts.append("\n")
+        elif isinstance(node, kinds.HTMLEntity):
+            character = node.normalize()
+            parts.append(" " if character in ("\xa0", "\u2009", "\u202f") else character)
+        # Templates, their arguments and comments give nothing.
+
+
+def _render_link(link: Any, parts: list[str]) -> None:
+    title = str(link.title).strip()
+    prefix, colon, _ = title.partition(":")
+    space = prefix.strip().lower()
+    if colon and (space in _DROPPED_LINKS or _INTERLANGUAGE.fullmatch(space)):
+        return
+    if link.text is not None:
+        _render(link.text.nodes, parts)
+    else:
+        parts.append(title.lstrip(":").partition("#")[0] or title)
+
+
+def _render_tag(tag: Any, parts: list[str]) -> None:
+    name = str(tag.tag).strip().lower()
+    if name in _DROPPED_TAGS:
+        return
+    if name in ("br", "hr"):
+        parts.append("\n")
+    elif name == "li" and tag.wiki_markup:
+        parts.append(f"{tag.wiki_markup} ")
+    elif tag.contents is not None and not tag.self_closing:
+        block = name in _BLOCKS or name == "li"
+        parts.append("\n" if block else "")
+        _render(tag.contents.nodes, parts)
+        parts.append("\n" if block else "")
