@@ -27,6 +27,7 @@ from registry.manifest import (
     Manifest,
     read_manifest,
     recipe_key,
+    ref_of,
     verify_folder,
     wrong_sizes,
 )
@@ -39,13 +40,6 @@ __all__ = ["ArtifactMissing", "ArtifactRef", "Kind", "Manifest", "Store", "recip
 
 class ArtifactMissing(StoreError):
     """An artifact that the registry names is not in the store."""
-
-
-def ref_of(row: Artifact) -> ArtifactRef:
-    """Reference of a registry row."""
-    return ArtifactRef(
-        kind=Kind(row.kind), stage=row.stage, key=row.key, digest=row.digest, uri=row.uri
-    )
 
 
 class Store:

@@ -20,6 +20,7 @@ from registry.files import (
     hash_file,
     list_files,
 )
+from registry.schema import Artifact
 
 
 class Kind(StrEnum):
@@ -103,6 +104,13 @@ def recipe_key(
         "inputs": dict(inputs),
     }
     return hashlib.sha256(canonical_json(recipe)).hexdigest()
+
+
+def ref_of(row: Artifact) -> ArtifactRef:
+    """Reference of a registry row."""
+    return ArtifactRef(
+        kind=Kind(row.kind), stage=row.stage, key=row.key, digest=row.digest, uri=row.uri
+    )
 
 
 def read_manifest(folder: Path) -> Manifest:

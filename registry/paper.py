@@ -17,7 +17,7 @@ FOLDER = Path(__file__).parent / "paper"
 
 
 class PaperResult(BaseModel):
-    """One published figure. ``value`` is in the unit of the table: percent, except toxicity."""
+    """One published figure: ``value`` in percent; ``shots`` None where the paper is silent."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -46,38 +46,39 @@ def _columns() -> list[_Column]:
     def column(table: str, name: str, benchmark: str, metric: str, shots: int | None) -> _Column:
         return _Column(table=table, column=name, benchmark=benchmark, metric=metric, shots=shots)
 
-    common = {
-        "BoolQ": "boolq",
-        "PIQA": "piqa",
-        "SIQA": "siqa",
-        "HellaSwag": "hellaswag",
-        "WinoGrande": "winogrande",
-        "ARC-e": "arc_easy",
-        "ARC-c": "arc_challenge",
-        "OBQA": "obqa",
-    }
+    # Names of benchmarks and metrics are the evaluator's, so that rows join by them.
     made = [
-        column("table3_commonsense", name, benchmark, "accuracy", 0)
-        for name, benchmark in common.items()
+        column("table3_commonsense", name, benchmark, metric, 0)
+        for name, benchmark, metric in (
+            ("BoolQ", "boolq", "acc_answer"),
+            ("PIQA", "piqa", "acc_norm"),
+            ("SIQA", "siqa", "acc_norm"),
+            ("HellaSwag", "hellaswag", "acc_norm"),
+            ("WinoGrande", "winogrande", "acc_norm"),
+            ("ARC-e", "arc_easy", "acc_norm"),
+            ("ARC-c", "arc_challenge", "acc_norm"),
+            ("OBQA", "openbookqa", "acc_answer"),
+        )
     ]
-    for table, benchmark in (("table4_nq", "nq"), ("table5_triviaqa", "triviaqa")):
+    for name, benchmark in (("table4_nq", "nq_open"), ("table5_triviaqa", "triviaqa")):
         for shots in (0, 1, 5, 64):
-            made.append(column(table, f"{shots}-shot", benchmark, "exact_match", shots))
-    for name, benchmark in (("RACE-middle", "race_middle"), ("RACE-high", "race_high")):
-        made.append(column("table6_race", name, benchmark, "accuracy", 0))
-    made += [
-        column("table7_math", "MATH", "math", "accuracy", 4),
-        column("table7_math", "MATH_maj1@k", "math", "maj1@k", 4),
-        column("table7_math", "GSM8k", "gsm8k", "accuracy", 8),
-        column("table7_math", "GSM8k_maj1@k", "gsm8k", "maj1@k", 8),
+            made.append(column(name, f"{shots}-shot", benchmark, "exact_match", shots))
+    return [
+        *made,
+        column("table6_race", "RACE-middle", "race_middle", "acc_answer", 0),
+        column("table6_race", "RACE-high", "race_high", "acc_answer", 0),
+        # The paper does not say how many shots these two had.
+        column("table7_math", "MATH", "math", "exact_match", None),
+        column("table7_math", "MATH_maj1@k", "math", "maj1@k", None),
+        column("table7_math", "GSM8k", "gsm8k", "exact_match", None),
+        column("table7_math", "GSM8k_maj1@k", "gsm8k", "maj1@k", None),
         column("table8_code", "HumanEval_pass@1", "humaneval", "pass@1", 0),
         column("table8_code", "HumanEval_pass@100", "humaneval", "pass@100", 0),
         column("table8_code", "MBPP_pass@1", "mbpp", "pass@1", 3),
         column("table8_code", "MBPP_pass@80", "mbpp", "pass@80", 3),
-        column("table9_mmlu", "Average", "mmlu", "accuracy", 5),
-        column("table10_instruct", "MMLU_5shot", "mmlu", "accuracy", 5),
+        column("table9_mmlu", "Average", "mmlu", "acc", 5),
+        column("table10_instruct", "MMLU_5shot", "mmlu", "acc", 5),
     ]
-    return made
 
 
 @cache
@@ -119,11 +120,14 @@ def results() -> tuple[PaperResult, ...]:
 
 
 def llama_results(benchmark: str, shots: int | None = None) -> list[PaperResult]:
-    """LLaMA's figures (LLaMA-I's too) for a benchmark, smallest model first."""
+    """LLaMA's figures (LLaMA-I's too) for a benchmark, in the table's order: smallest first.
+
+    ``shots`` None gives all; a figure whose shots the paper does not state always matches.
+    """
     return [
         row
         for row in results()
         if row.benchmark == benchmark
         and row.model in ("LLaMA", "LLaMA-I")
-        and (shots is None or row.shots == shots)
+        and (shots is None or row.shots in (shots, None))
     ]

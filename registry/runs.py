@@ -17,6 +17,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from registry.database import Registry
+from registry.manifest import ArtifactRef, Kind, ref_of
 from registry.schema import RUN_STATUSES, Artifact, Evaluation, Event, MetricSummary, Run, now
 
 
@@ -230,43 +231,58 @@ def record_metric_summary(registry: Registry, run_id: str, rows: Iterable[Metric
 
 
 def record_evaluations(
-    registry: Registry,
+    session: Session,
     *,
-    artifact_key: str,
-    model_key: str,
+    artifact: ArtifactRef,
+    model: ArtifactRef,
     rows: Iterable[EvaluationRow | Mapping[str, Any]],
 ) -> int:
-    """Record the rows of an evaluation artifact about a model artifact; how many were new.
+    """Record the rows of an evaluation artifact about a model, in the caller's transaction.
 
-    Idempotent: a row of the same artifact, benchmark, metric and shots is kept as it is.
+    Returns how many were new. Idempotent: a row of the same artifact, benchmark, metric and shots
+    is kept as it is. A model made from sample data makes every row of it a sample row.
     """
     checked = [
         row if isinstance(row, EvaluationRow) else EvaluationRow.model_validate(dict(row))
         for row in rows
     ]
-    with registry.session() as session:
-        model = session.get(Artifact, model_key)
-        if model is None:
-            raise ValueError(f"no artifact {model_key} in the registry to attach evaluations to")
-        known = {
-            (row.benchmark, row.metric, row.shots)
-            for row in session.scalars(
-                select(Evaluation).where(Evaluation.artifact_key == artifact_key)
+    of_sample = session.scalar(select(Artifact.sample).where(Artifact.key == model.key))
+    if of_sample is None:
+        raise ValueError(f"no artifact {model.key} in the registry to attach evaluations to")
+    known = {
+        (row.benchmark, row.metric, row.shots)
+        for row in session.scalars(
+            select(Evaluation).where(Evaluation.artifact_key == artifact.key)
+        )
+    }
+    fresh = [row for row in checked if (row.benchmark, row.metric, row.shots) not in known]
+    for row in fresh:
+        values = row.model_dump()
+        values["sample"] = row.sample or of_sample
+        session.add(
+            Evaluation(
+                artifact_key=artifact.key,
+                model_key=model.key,
+                model_digest=model.digest,
+                **values,
             )
-        }
-        fresh = [row for row in checked if (row.benchmark, row.metric, row.shots) not in known]
-        for row in fresh:
-            values = row.model_dump()
-            values["sample"] = row.sample or model.sample
-            session.add(
-                Evaluation(
-                    artifact_key=artifact_key,
-                    model_key=model_key,
-                    model_digest=model.digest,
-                    **values,
-                )
-            )
+        )
     return len(fresh)
+
+
+def models_without_evaluation(session: Session) -> list[ArtifactRef]:
+    """Models in the store that no evaluation row tells about, oldest first."""
+    evaluated = select(Evaluation.model_key)
+    rows = session.scalars(
+        select(Artifact)
+        .where(
+            Artifact.kind == Kind.MODEL.value,
+            Artifact.state == "present",
+            Artifact.key.not_in(evaluated),
+        )
+        .order_by(Artifact.created_at, Artifact.key)
+    )
+    return [ref_of(row) for row in rows]
 
 
 def get_run(registry: Registry, run_id: str) -> Run:
