@@ -71,6 +71,9 @@ def merges(pieces: list[str], learned: list[int]) -> list[list[str]]:
 def tokenizer_json(tokenizer: Tokenizer) -> dict[str, Any]:
     """Content of ``tokenizer.json``: same ids as `Tokenizer.encode(text, bos=True)`.
 
+    Decoding gives the same text but for bytes that are no UTF-8: tokenizers then replaces the
+    whole run of bytes by U+FFFD, SentencePiece only those that are wrong.
+
     Raises TokenizerError for a model that is not BPE with byte fallback and identity
     normalisation, i.e. not made with the paper's settings.
     """
