@@ -18,6 +18,7 @@ from registry.manifest import ArtifactRef, Kind, ref_of
 from registry.schema import Artifact, ArtifactInput, ModelAlias, ModelVersion
 
 FINGERPRINTS = "files.jsonl"
+SAMPLE_SUFFIX = "-sample"  # of the names of models made from sample data
 SHORT = 12  # digits of a digest that are printed
 SHORTEST = 6  # digits of a digest that a user must type
 
@@ -302,7 +303,7 @@ def _named_keys(session: Session, text: str) -> list[str]:
         named = champion.where(wanted, ModelAlias.name == name)
         return [key for key, _ in session.execute(named)]
     found = [(key, owner) for key, owner in session.execute(champion.where(wanted))]
-    real = [key for key, owner in found if not owner.endswith("-sample")]
+    real = [key for key, owner in found if not owner.endswith(SAMPLE_SUFFIX)]
     return real or [key for key, _ in found]
 
 
