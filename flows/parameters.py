@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from registry.gates import GatePolicy
 from tasks.corpus.parameters import CorpusParameters
 from tasks.emissions.parameters import EmissionsParameters
 from tasks.evaluation.parameters import EvaluationParameters
@@ -25,25 +26,6 @@ PRESETS = Path(__file__).parent / "presets"
 
 # The members become the choices of the Prefect form.
 Preset = StrEnum("Preset", {p.stem: p.stem for p in sorted(PRESETS.glob("*.yaml"))})  # type: ignore[misc]
-
-
-class GatePolicy(BaseModel):
-    """Thresholds of promotion (DESIGN section 9)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", title="Promotion gates")
-
-    minimum: dict[str, float] = Field(
-        default_factory=dict,
-        title="Thresholds",
-        description="Benchmark -> least value in 0..1; empty = none.",
-    )
-    largest_regression: float = Field(
-        0.02,
-        title="Largest regression",
-        description="How far a benchmark may fall below the champion's value, in 0..1.",
-        ge=0,
-        le=1,
-    )
 
 
 class PipelineConfig(BaseModel):

@@ -41,14 +41,10 @@ class Trained(BaseModel):
 @flow(name="pretraining")
 def pretraining(parameters: PretrainingFlowParameters) -> Trained:
     """Train from scratch; a retry continues at the newest valid checkpoint, to the same bits."""
-    with recorded(
-        "pretraining", parameters, model_size=parameters.pretraining.preset
-    ) as run:
+    with recorded("pretraining", parameters, model_size=parameters.pretraining.preset) as run:
         place = open_workplace()
         tokens = find_artifact(place, parameters.tokens, Kind.TOKENS, "tokens")
-        trained_tokenizer = find_artifact(
-            place, parameters.tokenizer, Kind.TOKENIZER, "tokenizer"
-        )
+        trained_tokenizer = find_artifact(place, parameters.tokenizer, Kind.TOKENIZER, "tokenizer")
         checkpoint = settled(pretrain(parameters.pretraining, tokens, trained_tokenizer, run))
         model = settled(export_model(checkpoint, run))
         return Trained(checkpoint=checkpoint, model=model)

@@ -51,7 +51,9 @@ def run_pipeline(
         flow_run = client.trigger(
             services.prefect_api, "pipeline/pipeline", {"parameters": parameters}
         )
-        say(f"flow run {flow_run['name']}: {services.url('prefect')}/runs/flow-run/{flow_run['id']}")
+        say(
+            f"flow run {flow_run['name']}: {services.url('prefect')}/runs/flow-run/{flow_run['id']}"
+        )
         final = _follow(services, flow_run["id"], stop, say)
         status = 0 if final == "COMPLETED" else 1
         if status == 0:
@@ -179,9 +181,7 @@ def _print_failure(services: stack.Stack, run_id: str, final: str, out: Console)
 def _print_urls(services: stack.Stack, run_id: str, out: Console) -> None:
     table = Table(show_header=False, box=None)
     table.add_row("Prefect", f"{services.url('prefect')}/runs/flow-run/{run_id}")
-    table.add_row(
-        "MLflow", f"{services.url('mlflow')}/#/experiments?workflowType=machine_learning"
-    )
+    table.add_row("MLflow", f"{services.url('mlflow')}/#/experiments?workflowType=machine_learning")
     table.add_row("Dashboard", services.url("dashboard"))
     out.print(table)
 

@@ -342,9 +342,7 @@ def _cancel_active_runs(stack: Stack, say: Callable[[str], None], grace_s: float
 def _belongs(pid: int, mark: str) -> bool:
     try:
         process = psutil.Process(pid)
-        return (
-            process.status() != psutil.STATUS_ZOMBIE and process.environ().get(MARK) == mark
-        )
+        return process.status() != psutil.STATUS_ZOMBIE and process.environ().get(MARK) == mark
     except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
         return False
 

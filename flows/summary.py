@@ -197,9 +197,7 @@ def _store(place: Workplace, summary: PipelineSummary) -> None:
     folder = report_folder(place.settings, summary.run_id)
     folder.mkdir(parents=True, exist_ok=True)
     atomic_write_json(folder / "summary.json", summary.model_dump(mode="json"))
-    atomic_write_json(
-        folder / "emissions.json", emissions.report(place.registry, summary.run_id)
-    )
+    atomic_write_json(folder / "emissions.json", emissions.report(place.registry, summary.run_id))
     atomic_write_text(folder / "card.html", render_card(place.registry, summary.run_id))
     relative = folder.relative_to(place.settings.home)
     with place.registry.session() as session:

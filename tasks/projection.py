@@ -34,9 +34,7 @@ STATUS = {
 }
 
 
-def project(
-    client: MlflowClient, place: Workplace, topic: str, payload: Mapping[str, Any]
-) -> None:
+def project(client: MlflowClient, place: Workplace, topic: str, payload: Mapping[str, Any]) -> None:
     """Deliver one outbox entry.
 
     Raises:
@@ -48,10 +46,14 @@ def project(
         project_flow(client, place, payload)
     elif topic == "report":
         project_report(client, place, payload)
-    elif topic == "promotion":
-        from tasks.promoted import project_promotion
+    elif topic == "model-version":
+        from tasks.promoted import project_version
 
-        project_promotion(client, place, payload)
+        project_version(client, place, payload)
+    elif topic == "champion":
+        from tasks.promoted import project_champion
+
+        project_champion(client, place, payload)
     else:
         raise ValueError(f"outbox topic {topic!r} is unknown here; update arriero")
 
@@ -168,8 +170,7 @@ def log_numbers(client: MlflowClient, run_id: str, values: Mapping[str, Any]) ->
     from mlflow.entities import Metric
 
     metrics = [
-        Metric(_metric_name(name), float(value), 0, 0)
-        for name, value in _flatten_numbers(values)
+        Metric(_metric_name(name), float(value), 0, 0) for name, value in _flatten_numbers(values)
     ]
     for start in range(0, len(metrics), 900):
         client.log_batch(run_id, metrics=metrics[start : start + 900])

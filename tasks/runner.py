@@ -219,9 +219,7 @@ def run_stage(
         )
         status = "completed"
         progress(1.0, "published")
-        log.info(
-            "%s: %s in %.1f s", stage.name, ref.digest[:12], time.monotonic() - started
-        )
+        log.info("%s: %s in %.1f s", stage.name, ref.digest[:12], time.monotonic() - started)
         return ref
     except BaseException as failure:
         status, error = _status_of(failure), f"{type(failure).__name__}: {failure}"
@@ -334,6 +332,4 @@ class _Progress:
                 progress=percent, key=key, description=line
             )
         elif self._artifact is not None:
-            update_progress_artifact(
-                artifact_id=self._artifact, progress=percent, description=line
-            )
+            update_progress_artifact(artifact_id=self._artifact, progress=percent, description=line)

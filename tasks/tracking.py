@@ -76,9 +76,7 @@ def deliver(place: Workplace, limit: int = 500) -> int:
         except Exception as failure:
             # MLflow is a projection: whatever it raises is recorded and tried again.
             log.warning("MLflow refused %s %s: %s", topic, payload.get("run_id"), failure)
-            outbox.mark_failed(
-                place.registry, entry_id, f"{type(failure).__name__}: {failure}"
-            )
+            outbox.mark_failed(place.registry, entry_id, f"{type(failure).__name__}: {failure}")
             continue
         outbox.mark_delivered(place.registry, entry_id)
         delivered += 1
