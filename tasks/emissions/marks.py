@@ -21,6 +21,7 @@ from tasks.emissions.records import (
 )
 
 MARKS = "marks.jsonl"
+ENDINGS = ("completed", "failed", "cancelled", "preempted", "stopped_by_budget")
 
 
 def begin(
@@ -64,7 +65,13 @@ def begin(
 
 
 def end(home: Path, *, entry_id: str, status: str) -> None:
-    """Close an entry: completed, failed, cancelled, preempted, stopped_by_budget."""
+    """Close an entry with one of ``ENDINGS``. Only the first end of an entry counts.
+
+    Raises:
+        ValueError: another status; it would be refused when the ledger is settled, much later.
+    """
+    if status not in ENDINGS:
+        raise ValueError(f"entry {entry_id}: status {status!r}; use one of {', '.join(ENDINGS)}")
     _append(home, {"event": "end", "entry_id": entry_id, "status": status})
 
 
