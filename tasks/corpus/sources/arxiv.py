@@ -1,0 +1,239 @@
+"""arXiv: LaTeX sources, in the bulk layout (tar of .gz) or as folders of .tex files."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import posixpath
+import re
+import tarfile
+import zlib
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from tasks.corpus.documents import Document, Funnel
+from tasks.corpus.language import identify
+from tasks.corpus.parallel import ordered_map
+from tasks.corpus.parameters import CorpusParameters
+from tasks.corpus.sources import latex
+
+MAX_PAPER_BYTES = 100_000_000
+MAX_TEX_BYTES = 10_000_000
+MAX_MEMBERS = 5_000
+_MAIN = re.compile(r"\\documentclass|\\documentstyle|\\begin\s*\{document\}")
+_COMMON_MAIN_NAMES = ("main.tex", "ms.tex", "paper.tex", "article.tex")
+
+
+@dataclass(frozen=True)
+class Paper:
+    """The .tex files of one paper. main: the file to start from, None when not yet known."""
+
+    identity: str
+    uri: str
+    files: Mapping[str, str]
+    main: str | None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One paper, or none, with the counts of what was read before it."""
+
+    paper: Paper | None
+    funnel: Funnel
+    expansions: int
+
+
+def read(
+    root: Path, files: Sequence[str], parameters: CorpusParameters, funnel: Funnel
+) -> Iterator[Document]:
+    """Papers of all archives and folders, in the order of files."""
+    funnel.declare("main file", "section")
+    jobs = _jobs(root, files, parameters, funnel)
+    for document, counts in ordered_map(_clean, jobs, parameters.workers):
+        funnel.merge(counts)
+        if document is not None:
+            yield document
+
+
+def _jobs(
+    root: Path, files: Sequence[str], parameters: CorpusParameters, parent: Funnel
+) -> Iterator[Job]:
+    funnel = parent.child()
+    limit = parameters.arxiv_expansions
+    folders: dict[str, list[str]] = defaultdict(list)
+    for name in files:
+        if name.lower().endswith((".tar", ".tar.gz", ".tgz")):
+            for paper in _archive_papers(root / name, name, funnel):
+                yield Job(paper, funnel.detach(), limit)
+        elif name.lower().endswith(".gz"):
+            data = (root / name).read_bytes()[: MAX_PAPER_BYTES + 1]
+            paper_or_none = _packed_paper(data, _stem(name), name, funnel)
+            if paper_or_none is not None:
+                yield Job(paper_or_none, funnel.detach(), limit)
+        elif name.lower().endswith(".tex"):
+            folders[posixpath.dirname(name)].append(name)
+        elif name.lower().endswith(".pdf"):
+            funnel.reject("read", "PDF only")
+        else:
+            funnel.reject("read", "no LaTeX file")
+    for folder, names in folders.items():
+        for paper in _folder_papers(root, folder, names, funnel):
+            yield Job(paper, funnel.detach(), limit)
+    yield Job(None, funnel, limit)
+
+
+def _folder_papers(
+    root: Path, folder: str, names: Sequence[str], funnel: Funnel
+) -> Iterator[Paper]:
+    """Every file of a folder that starts a document is a paper; the others are its parts."""
+    texts: dict[str, str] = {}
+    for name in names:
+        data = (root / name).read_bytes()
+        if not data.strip():
+            funnel.bad_file(name, "empty file")
+        elif len(data) > MAX_TEX_BYTES:
+            funnel.bad_file(name, "file too large")
+        else:
+            texts[posixpath.relpath(name, folder)] = decode(data)
+    mains = [
+        name for name, text in texts.items() if r"\begin{document}" in latex.strip_comments(text)
+    ]
+    for name in mains:
+        path = posixpath.join(folder, name)
+        funnel.keep("read", texts[name])
+        identity = posixpath.splitext(path.removeprefix("corpus/").removeprefix("arxiv/"))[0]
+        yield Paper(identity, path, texts, name)
+
+
+def _archive_papers(path: Path, name: str, funnel: Funnel) -> Iterator[Paper]:
+    """Papers of a bulk archive; a damaged archive gives those before the damage."""
+    if path.stat().st_size == 0:
+        funnel.bad_file(name, "empty file")
+        return
+    try:
+        with tarfile.open(path, mode="r|*") as archive:
+            for member in archive:
+                if not member.isfile():
+                    continue
+                if member.name.lower().endswith(".pdf"):
+                    funnel.reject("read", "PDF only")
+                    continue
+                if member.size > MAX_PAPER_BYTES:
+                    funnel.reject("read", "paper too large")
+                    continue
+                handle = archive.extractfile(member)
+                assert handle is not None
+                data = handle.read()
+                uri = f"{name}#{PurePosixPath(member.name)}"
+                paper = _packed_paper(data, _stem(member.name), uri, funnel)
+                if paper is not None:
+                    yield paper
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+        funnel.bad_file(name, "corrupt archive", error)
+
+
+def _stem(name: str) -> str:
+    return posixpath.basename(name).removesuffix(".gz").removesuffix(".tar").removesuffix(".tex")
+
+
+def _packed_paper(data: bytes, identity: str, uri: str, funnel: Funnel) -> Paper | None:
+    """A paper from its .gz: one .tex, or a tar of several files."""
+    try:
+        with gzip.open(io.BytesIO(data)) as handle:
+            content = handle.read(MAX_PAPER_BYTES + 1)
+    except (OSError, EOFError, zlib.error):
+        funnel.reject("read", "corrupt gzip")
+        return None
+    if len(content) > MAX_PAPER_BYTES:
+        funnel.reject("read", "paper too large")
+        return None
+    if content.startswith(b"%PDF"):
+        funnel.reject("read", "PDF only")
+        return None
+    if not content.strip() or content.lstrip().startswith(b"%auto-ignore"):
+        funnel.reject("read", "withdrawn")
+        return None
+    files: dict[str, str] = {}
+    try:
+        with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
+            for number, member in enumerate(archive):
+                path = posixpath.normpath(member.name)
+                if number >= MAX_MEMBERS or not member.isfile() or path.startswith(("/", "../")):
+                    continue
+                if path.lower().endswith((".tex", ".ltx")) and member.size <= MAX_TEX_BYTES:
+                    handle_or_none = archive.extractfile(member)
+                    assert handle_or_none is not None
+                    files[path] = decode(handle_or_none.read())
+    except tarfile.TarError:
+        if files or b"\x00" in content[:4096]:
+            funnel.reject("read", "corrupt archive")
+            return None
+        files = {f"{identity}.tex": decode(content[:MAX_TEX_BYTES])}
+    if not files:
+        funnel.reject("read", "no LaTeX file")
+        return None
+    if all(text.lstrip().startswith("%auto-ignore") for text in files.values()):
+        funnel.reject("read", "withdrawn")
+        return None
+    funnel.keep("read", "".join(files.values()))
+    return Paper(identity, uri, files, None)
+
+
+def decode(data: bytes) -> str:
+    """UTF-8, else Latin-1: most papers that are not UTF-8 are."""
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = data.decode("latin-1")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def main_file(files: Mapping[str, str]) -> str | None:
+    r"""The file a paper starts from: ``\documentclass`` or ``\begin{document}`` outside comments.
+
+    Of several, one with both, then one with a usual name, then the longest, then by name.
+    """
+
+    def rank(name: str) -> tuple[int, bool, int, str]:
+        found = set(_MAIN.findall(latex.strip_comments(files[name])))
+        usual = posixpath.basename(name).lower() in _COMMON_MAIN_NAMES
+        return (-len(found), not usual, -len(files[name]), name)
+
+    mains = [name for name, text in files.items() if _MAIN.search(latex.strip_comments(text))]
+    return min(mains, key=rank, default=None)
+
+
+def _clean(job: Job) -> tuple[Document | None, Funnel]:
+    """The document of a paper; runs in a worker process."""
+    funnel, paper = job.funnel, job.paper
+    if paper is None:
+        return None, funnel
+    raw = "".join(paper.files.values()) if paper.main is None else paper.files[paper.main]
+    main = paper.main or main_file(paper.files)
+    if main is None:
+        funnel.reject("main file", "no main file", raw, paper.uri)
+        return None, funnel
+    source = latex.resolve_inputs(main, paper.files)
+    funnel.keep("main file", raw, source)
+    text, macros = latex.take_definitions(source)
+    body = latex.body_from_first_section(text)
+    if body is None:
+        funnel.reject("section", "no section header", source, paper.uri)
+        return None, funnel
+    body = latex.expand_macros(body, macros, job.expansions)
+    funnel.keep("section", source, body)
+    language, score = identify(body)
+    return (
+        Document(
+            id=f"arxiv:{paper.identity}",
+            text=body,
+            source="arxiv",
+            uri=paper.uri,
+            language=language,
+            language_score=score,
+            meta={"main": main, "macros": len(macros)},
+        ),
+        funnel,
+    )

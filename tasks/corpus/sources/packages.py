@@ -1,0 +1,94 @@
+"""The installed Python packages as projects of the GitHub source."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata as metadata
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.corpus.sources.licenses import license_of_metadata
+
+# Written by an installer, for this machine.
+_INSTALLER = re.compile(r"(^|/)(__editable__|__pycache__/)|\.(pyc|pth)$|\.(dist|egg)-info/")
+_SOURCE = re.compile(r"\.(py|pyi|pyx|c|h|cpp|hpp|cu|js|ts|css|sh|sql|md|rst)$")
+OWN_NAME = "arriero"
+
+
+@dataclass(frozen=True)
+class Package:
+    """An installed distribution. files: (path inside the package, where it is), sorted."""
+
+    name: str
+    version: str
+    license: str
+    files: tuple[tuple[str, Path], ...]
+    record: tuple[tuple[str, str, int], ...]
+
+
+def installed() -> Iterator[Package]:
+    """Installed distributions by name, each once, without this project itself.
+
+    ``files`` holds the source files listed in RECORD that lie inside the package's own folder:
+    no scripts, no compiled files, nothing an installer generated.
+    """
+    found: dict[str, metadata.Distribution] = {}
+    for distribution in metadata.distributions():
+        name = _normalised(distribution.metadata["Name"] or "")
+        if name and name != OWN_NAME:
+            found.setdefault(name, distribution)  # the first on the path is the one imported
+    for name, distribution in sorted(found.items()):
+        files, record = [], []
+        for file in distribution.files or ():
+            path = file.as_posix()
+            if path.startswith(("/", "../")) or _INSTALLER.search(path):
+                continue
+            if not _SOURCE.search(path.lower()):
+                continue
+            files.append((path, Path(str(distribution.locate_file(file)))))
+            digest = f"{file.hash.mode}={file.hash.value}" if file.hash else ""
+            record.append((path, digest, file.size or 0))
+        yield Package(
+            name,
+            distribution.version,
+            license_of_metadata(distribution.metadata),
+            tuple(sorted(files)),
+            tuple(sorted(record)),
+        )
+
+
+def _normalised(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def fingerprints() -> list[dict[str, str | int]]:
+    """One row per installed package for the raw artifact: path, size and sha256.
+
+    ``path`` is ``pypi:<name>==<version>``; ``size`` the bytes of its source files; ``sha256`` that
+    of its licence and of the paths, hashes and sizes RECORD lists for them. Nothing in it depends
+    on where the package is installed, and no file is read.
+    """
+    rows: list[dict[str, str | int]] = []
+    for package in installed():
+        text = "".join(f"{path}\t{digest}\t{size}\n" for path, digest, size in package.record)
+        rows.append(
+            {
+                "path": f"pypi:{package.name}=={package.version}",
+                "size": sum(size for _, _, size in package.record),
+                "sha256": hashlib.sha256(f"{package.license}\n{text}".encode()).hexdigest(),
+            }
+        )
+    return rows
+
+
+def roots_and_files() -> tuple[list[Path], list[str]]:
+    """Folders the packages are installed in, and their source files as ``pypi:`` addresses."""
+    roots: set[Path] = set()
+    files = []
+    for package in installed():
+        for inner, path in package.files:
+            roots.add(Path(str(path).removesuffix(inner)))
+            files.append(f"pypi:{package.name}=={package.version}/{inner}")
+    return sorted(roots), files
