@@ -11,7 +11,7 @@ class TokenizerParameters(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", title="Tokenizer")
 
     vocab_size: int = Field(
-        32_000,
+        default=32_000,
         title="Vocabulary size",
         description="Pieces: 3 control ids, 256 bytes, the rest learned. Source: LLaMA's model "
         "file (the paper does not say); the nano preset takes 4,096.",
@@ -19,7 +19,7 @@ class TokenizerParameters(BaseModel):
         le=1_000_000,
     )
     character_coverage: float = Field(
-        0.99995,
+        default=0.99995,
         title="Character coverage",
         description="Share of the sample's characters that get a piece of their own; the others "
         "fall back to bytes. Source: LLaMA's model file.",
@@ -27,7 +27,7 @@ class TokenizerParameters(BaseModel):
         le=1.0,
     )
     max_sentence_length: int = Field(
-        4192,
+        default=4192,
         title="Longest line (bytes)",
         description="Longer lines are split, at a space where there is one; SentencePiece alone "
         "would leave them out. Source of the number: LLaMA's model file.",
@@ -35,7 +35,7 @@ class TokenizerParameters(BaseModel):
         le=1_000_000,
     )
     sample_bytes: int = Field(
-        1_000_000_000,
+        default=1_000_000_000,
         title="Training sample (bytes)",
         description="UTF-8 bytes of training text to learn from, shared out by the mixture's "
         "weights; documents are chosen by the hash of their id. A source with less gives all it "
@@ -43,13 +43,13 @@ class TokenizerParameters(BaseModel):
         ge=1_000,
     )
     seed: int = Field(
-        0,
+        default=0,
         title="Seed of the sample",
         description="Decides which documents are in the sample, nothing else.",
         ge=0,
     )
     threads: int = Field(
-        2,
+        default=2,
         title="Threads",
         description="Threads of SentencePiece's training; the vocabulary does not depend on it.",
         ge=1,
@@ -64,7 +64,7 @@ class TokensParameters(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", title="Tokens")
 
     workers: int = Field(
-        2,
+        default=2,
         title="Worker processes",
         description="Processes that encode row groups in parallel; the shards do not depend on it.",
         ge=1,

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from tasks.tokens.order import TokenOrder
 
-
 BOUNDARY = " \u00b6 "
 """Printed between two documents of a row."""
 
