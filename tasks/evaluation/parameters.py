@@ -143,6 +143,12 @@ class EvaluationParameters(BaseModel):
         ge=0,
         le=2**31 - 1,
     )
+    precision: Literal["float32", "bfloat16"] = Field(
+        default="float32",
+        title="Precision",
+        description="Type of the weights while evaluating. Log-probabilities are float32 in both; "
+        "near-ties may flip in bfloat16.",
+    )
     token_budget: int = Field(
         default=8192,
         title="Tokens per batch",

@@ -153,11 +153,13 @@ def _cut(pair: TokenPair, over: int, context_length: int) -> TokenPair:
 def fit_prompt(
     tokenizer: TextEncoder, request: GenerationRequest, context_length: int
 ) -> tuple[list[int], int, Fitted]:
-    """``(prompt tokens with BOS, tokens that may be generated, Fitted)``.
+    """``(prompt tokens with BOS, tokens to generate at most, Fitted)``.
 
-    Room for min(max_new_tokens, half the context) is kept; shots are dropped as in `fit_choices`.
+    The second is min(max_new_tokens, half the context) for every prompt; shots are dropped as in
+    `fit_choices`.
     """
-    room = context_length - min(request.max_new_tokens, context_length // 2)
+    new_tokens = min(request.max_new_tokens, context_length // 2)
+    room = context_length - new_tokens
     prompt = request.prompt
     for shots in range(len(prompt.shots), -1, -1):
         tokens = [tokenizer.bos_id, *tokenizer.encode(prompt.text(shots))]
@@ -166,8 +168,7 @@ def fit_prompt(
     over = max(0, len(tokens) - room)
     if over:
         tokens = [tokens[0], *tokens[1 + over :]]
-    fitted = Fitted(len(prompt.shots) - shots, over)
-    return tokens, min(request.max_new_tokens, context_length - len(tokens)), fitted
+    return tokens, new_tokens, Fitted(len(prompt.shots) - shots, over)
 
 
 def prompt_hash(requests: Sequence[ChoiceRequest | GenerationRequest]) -> str:

@@ -1,0 +1,278 @@
+"""The evaluation stage: benchmarks in, rows of results out, resumable after any kill.
+
+Written to ``context.out``: ``results.json`` (rows), ``protocol.json`` (what each benchmark's rows
+mean), ``items/<benchmark>.jsonl`` (every answer), ``logs/evaluation.json`` (times, device, mode of
+the sandbox). Records stream to ``context.work/items`` as they are made.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tasks.context import StageContext, StageResult, atomic_write_json, atomic_write_text
+from tasks.evaluation import sandbox
+from tasks.evaluation.answering import (
+    Engine,
+    Request,
+    answer_chunk,
+    build_request,
+    metrics_of,
+)
+from tasks.evaluation.benchmarks.base import Benchmark, ChoiceBenchmark, CodeBenchmark
+from tasks.evaluation.benchmarks.registry import benchmark as find_benchmark
+from tasks.evaluation.items import (
+    BenchmarkMissingError,
+    Item,
+    data_sha256,
+    require_files,
+    select_items,
+)
+from tasks.evaluation.journal import ItemJournal, Record
+from tasks.evaluation.parameters import EvaluationParameters
+from tasks.evaluation.requests import prompt_hash
+
+# Items per chunk: the unit of batching and of resuming.
+CHOICE_CHUNK, GENERATION_CHUNK, CODE_CHUNK = 64, 32, 4
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One benchmark of this run: its items and requests, or the reason why it is not run."""
+
+    benchmark: Benchmark
+    shots: int
+    reason: str | None = None
+    items: Sequence[Item] = ()
+    requests: Sequence[Request] = ()
+    data_sha256: str | None = None
+    prompt_hash: str | None = None
+
+
+def build_evaluation(
+    parameters: EvaluationParameters,
+    model_dir: Path,
+    bench_root: Path,
+    sample: bool,
+    context: StageContext,
+    engine: Engine | None = None,
+) -> StageResult:
+    """Evaluate the model in ``model_dir`` on the benchmarks under ``bench_root``.
+
+    model_dir: checkpoint or exported folder (weights, config.json, tokenizer.model).
+    sample: the benchmark items are the generated sample; every row carries it.
+    engine: loaded from ``model_dir`` unless given.
+
+    A benchmark whose files are absent, or a code benchmark without a sandbox, gives rows
+    ``not run``. Raises BenchmarkDataError for files that are there and wrong.
+    """
+    started = time.monotonic()
+    probed = sandbox.probe()
+    plans, notes = [], []
+    for listed in parameters.benchmarks:
+        plan, note = make_plan(parameters, listed, bench_root, probed)
+        plans.append(plan)
+        notes += [note] if note else []
+        if plan.reason:
+            context.log.warning("%s: not run: %s", listed, plan.reason)
+    if engine is None and any(plan.reason is None for plan in plans):
+        engine = load_engine(parameters, model_dir)
+
+    (context.out / "items").mkdir(parents=True, exist_ok=True)
+    total = sum(len(plan.items) for plan in plans)
+    rows: list[dict[str, Any]] = []
+    protocols: dict[str, Any] = {}
+    timings: dict[str, Any] = {}
+    done = truncated = 0
+    for plan in plans:
+        name = plan.benchmark.name
+        begun = time.monotonic()
+        records: Sequence[Record] = ()
+        if plan.reason is None:
+            assert engine is not None
+            journal, resumed = _run(parameters, plan, engine, probed.mode, context, done, total)
+            records = journal.records
+            atomic_write_text(
+                context.out / "items" / f"{name}.jsonl",
+                "".join(f"{line}\n" for line in journal.lines()),
+            )
+            seconds = time.monotonic() - begun
+            timings[name] = {"seconds": seconds, "items": len(records), "resumed_items": resumed}
+        done += len(plan.items)
+        truncated += sum(_truncated(record) for record in records)
+        new_rows = result_rows(plan, records, metrics_of(plan.benchmark, parameters), sample)
+        rows += new_rows
+        protocols[name] = _protocol(plan, records, parameters)
+        values = {f"{name}.{row['metric']}": row["value"] for row in new_rows if records}
+        if values:
+            context.metrics(values, 0)
+    atomic_write_json(context.out / "results.json", rows)
+    atomic_write_json(context.out / "protocol.json", protocols)
+    device = str(engine.model.output.weight.device) if engine and engine.model else "none"
+    atomic_write_json(
+        context.logs / "evaluation.json",
+        {
+            "benchmarks": timings,
+            "seconds": time.monotonic() - started,
+            "device": device,
+            "sandbox": {"mode": probed.mode, "reason": probed.reason},
+        },
+    )
+    return StageResult(
+        counts={
+            "benchmarks": sum(plan.reason is None for plan in plans),
+            "not_run": sum(plan.reason is not None for plan in plans),
+            "items": total,
+            "truncated": truncated,
+        },
+        seeds={"evaluation": parameters.seed},
+        reproducibility="bit" if device in ("cpu", "none") else "numeric: 1e-4 per log-likelihood",
+        notes=notes + [f"{p.benchmark.name}: not run: {p.reason}" for p in plans if p.reason],
+    )
+
+
+def load_engine(parameters: EvaluationParameters, model_dir: Path) -> Engine:
+    """The model of a folder on the GPU if there is one, and its tokenizer."""
+    import torch
+
+    from model.tokenizer import Tokenizer
+    from model.weights import load_model
+    from tasks.evaluation.scorer import Scorer
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = load_model(model_dir, dtype=getattr(torch, parameters.precision), device=device)
+    tokenizer = Tokenizer(model_dir / "tokenizer.model")
+    if tokenizer.vocab_size > model.config.vocab_size:
+        raise ValueError(
+            f"tokenizer.model has {tokenizer.vocab_size} pieces, the model has "
+            f"{model.config.vocab_size} embeddings: they do not belong together"
+        )
+    return Engine(Scorer(model, parameters.token_budget), tokenizer, model)
+
+
+def make_plan(
+    parameters: EvaluationParameters, name: str, root: Path, probed: sandbox.Probe
+) -> tuple[Plan, str | None]:
+    """Items and requests of a benchmark, or why it is not run; and a note for the report."""
+    benchmark = find_benchmark(name)
+    shots, note = benchmark.shots, None
+    if parameters.shots is not None:
+        shots = min(parameters.shots, benchmark.max_shots)
+        if shots != parameters.shots:
+            note = f"{name}: {parameters.shots} shots asked for, it takes at most {shots}"
+    if isinstance(benchmark, CodeBenchmark) and probed.mode is None:
+        return Plan(benchmark, shots, f"no sandbox for generated code: {probed.reason}"), note
+    try:
+        require_files(root, benchmark.read_files())
+        found = select_items(
+            benchmark.items(root, benchmark.split), parameters.item_limit, parameters.seed
+        )
+        shots_for = benchmark.shots_for(root, shots)
+    except BenchmarkMissingError as error:
+        return Plan(benchmark, shots, str(error)), note
+    if not found:
+        return Plan(benchmark, shots, f"no items in {benchmark.files[benchmark.split][0]}"), note
+    requests = [build_request(benchmark, item, shots_for(item), parameters) for item in found]
+    digest = data_sha256(root, benchmark.read_files())
+    return Plan(benchmark, shots, None, found, requests, digest, prompt_hash(requests)), note
+
+
+def _run(
+    parameters: EvaluationParameters,
+    plan: Plan,
+    engine: Engine,
+    mode: sandbox.Mode | None,
+    context: StageContext,
+    before: int,
+    total: int,
+) -> tuple[ItemJournal, int]:
+    """Work off what the journal does not hold yet; gives the journal and the items it held."""
+    name = plan.benchmark.name
+    if isinstance(plan.benchmark, ChoiceBenchmark):
+        chunk = CHOICE_CHUNK
+    else:
+        chunk = CODE_CHUNK if isinstance(plan.benchmark, CodeBenchmark) else GENERATION_CHUNK
+    journal = ItemJournal(
+        context.work / "items" / f"{name}.jsonl",
+        {"prompt_hash": plan.prompt_hash, "data_sha256": plan.data_sha256},
+        [item.id for item in plan.items],
+        chunk,
+    )
+    resumed = len(journal.records)
+    if resumed:
+        context.log.info("%s: %d of %d items were done before", name, resumed, len(plan.items))
+    for part in journal.remaining():
+        items = [plan.items[index] for index in part]
+        requests = [plan.requests[index] for index in part]
+        journal.append(answer_chunk(plan.benchmark, items, requests, engine, parameters, mode))
+        done = len(journal.records)
+        context.progress((before + done) / total, f"{name} {done}/{len(plan.items)}")
+    return journal, resumed
+
+
+def result_rows(
+    plan: Plan, records: Sequence[Record], metrics: Sequence[str], sample: bool
+) -> list[dict[str, Any]]:
+    """One row per metric, the paper's first. Values are fractions; stderr is the standard error of
+    the mean over items, sqrt(p (1 - p) / (n - 1)) for right-or-wrong metrics (0 for one item)."""
+    rows = []
+    for metric in metrics:
+        values = [record["values"][metric] for record in records]
+        mean, error = mean_and_error(values) if values else (None, None)
+        rows.append(
+            {
+                "benchmark": plan.benchmark.name,
+                "metric": metric,
+                "value": mean,
+                "stderr": error,
+                "n": len(values),
+                "shots": plan.shots,
+                "protocol_version": plan.benchmark.protocol_version,
+                "prompt_hash": plan.prompt_hash,
+                "data_sha256": plan.data_sha256,
+                "truncated": sum(_truncated(record) for record in records),
+                "status": "not run" if plan.reason else "ok",
+                "reason": plan.reason,
+                "sample": sample,
+            }
+        )
+    return rows
+
+
+def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
+    """Mean, and its standard error: sample standard deviation / sqrt(n); 0 for a single value."""
+    count = len(values)
+    mean = math.fsum(values) / count
+    if count == 1:
+        return mean, 0.0
+    variance = math.fsum((value - mean) ** 2 for value in values) / (count - 1)
+    return mean, math.sqrt(variance / count)
+
+
+def _truncated(record: Record) -> bool:
+    return record["shots_dropped"] > 0 or record["tokens_cut"] > 0
+
+
+def _protocol(
+    plan: Plan, records: Sequence[Record], parameters: EvaluationParameters
+) -> Mapping[str, Any]:
+    benchmark = plan.benchmark
+    return {
+        "title": benchmark.title,
+        "source": benchmark.source,
+        "protocol": benchmark.protocol,
+        "protocol_version": benchmark.protocol_version,
+        "paper_metric": metrics_of(benchmark, parameters)[0],
+        "shots": plan.shots,
+        "shots_dropped": sum(record["shots_dropped"] for record in records),
+        "shots_dropped_items": sum(record["shots_dropped"] > 0 for record in records),
+        "cut_items": sum(record["tokens_cut"] > 0 for record in records),
+        "selection": "all items"
+        if parameters.item_limit is None
+        else f"at most {parameters.item_limit} items with the smallest sha256 of seed and id",
+        "precision": parameters.precision,
+    }
