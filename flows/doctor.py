@@ -1,0 +1,407 @@
+"""``arriero doctor``: is this installation sound, and if not, what is wrong and what to do.
+
+Nothing is repaired or created here. A check that cannot be made says so and is a warning.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable, Mapping
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from pathlib import Path
+from typing import Any, Literal
+
+import httpx
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
+from pydantic import BaseModel, ConfigDict
+from rich.markup import escape
+from rich.table import Table
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from registry.database import RegistryError, RegistryNotMigrated, current_revision, open_registry
+from registry.settings import Settings
+
+DISTRIBUTION = "arriero"
+PACKAGES = ("flows", "tasks", "model", "registry", "dashboards")
+PYTHON = ">=3.11"
+# DESIGN section 11; the reason is what happens outside of the range.
+PINS = {
+    "prefect": (">=3.8.8,<3.9", "the flows are tested with this server"),
+    "fastapi": (">=0.139,<0.151", "newer ones keep the Prefect server from starting"),
+    "sqlalchemy": (">=2.0.40,<2.1", "2.1 stops Prefect's schedules without an error"),
+    "mlflow": (">=3.17,<3.18", "links and tables of its pages are of this version"),
+    "torch": (">=2.13,<2.14", "numerics and checkpoint format are of this version"),
+    "accelerate": (">=1.15,<1.16", "launch and wrapping are tested with this version"),
+    "codecarbon": (">=3.3,<3.4", "others fail silently in other ways; this one is guarded"),
+}
+SOURCES = ("commoncrawl", "c4", "github", "wikipedia", "books", "arxiv", "stackexchange")
+LOW_DISK_GB, NO_DISK_GB = 10.0, 1.0
+# Value that keeps each product quiet. MLflow knows DO_NOT_TRACK only as the word "true".
+TELEMETRY = {
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+}
+
+Status = Literal["ok", "warn", "fail"]
+
+
+class Check(BaseModel):
+    """One thing looked at. ``remedy`` is empty when all is well."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    status: Status
+    found: str
+    expected: str
+    remedy: str = ""
+
+
+def diagnose(settings: Settings) -> list[Check]:
+    """All checks, in the order they are printed; at most a few seconds."""
+    return [
+        check_python(),
+        *check_pins(),
+        check_packages(),
+        *check_places(settings),
+        check_registry(settings),
+        check_databases(settings),
+        check_telemetry(os.environ),
+        *check_services(settings),
+        check_sandbox(),
+        check_gpu(),
+        check_meter(settings),
+        check_data(settings),
+    ]
+
+
+def render(checks: list[Check]) -> Table:
+    """A table for people: one row per check, remedies below what they mend."""
+    table = Table(title="arriero doctor")
+    for column in ("check", "", "found", "expected, or what to do"):
+        table.add_column(column, overflow="fold")
+    colours = {"ok": "green", "warn": "yellow", "fail": "red"}
+    for check in checks:
+        status = f"[{colours[check.status]}]{check.status}[/]"
+        # Brackets in a message are text, no markup.
+        table.add_row(
+            check.name, status, escape(check.found), escape(check.remedy or check.expected)
+        )
+    return table
+
+
+def check_python() -> Check:
+    """The interpreter's version."""
+    found = platform.python_version()
+    good = Version(found) in SpecifierSet(PYTHON)
+    remedy = "" if good else f"make the environment again with Python {PYTHON}: `make setup`"
+    return _check("python", good, found, PYTHON, remedy)
+
+
+def check_pins() -> list[Check]:
+    """Versions that are known to work together, one check per package."""
+    checks = []
+    for name, (pin, reason) in PINS.items():
+        remedy = f"pip install '{name}{pin}' ({reason})"
+        try:
+            found = version(name)
+        except PackageNotFoundError:
+            checks.append(_check(name, False, "not installed", pin, remedy))
+            continue
+        good = SpecifierSet(pin).contains(Version(found), prereleases=True)
+        checks.append(_check(name, good, found, pin, "" if good else remedy))
+    return checks
+
+
+def check_packages(
+    owners: Callable[[], Mapping[str, list[str]]] = packages_distributions,
+) -> Check:
+    """Our top-level names are common words: nobody else may have installed one."""
+    expected = f"{', '.join(PACKAGES)} belong to {DISTRIBUTION} alone"
+    installed = owners()
+    found = {name: sorted(set(installed.get(name, []))) for name in PACKAGES}
+    foreign = {n: [d for d in ds if d != DISTRIBUTION] for n, ds in found.items()}
+    clashes = [f"{n} is also of {', '.join(ds)}" for n, ds in foreign.items() if ds]
+    if clashes:
+        others = " ".join(sorted({d for ds in foreign.values() for d in ds}))
+        remedy = f"pip uninstall {others}, or use an environment of its own: `make setup`"
+        return _check("package names", False, "; ".join(clashes), expected, remedy)
+    missing = [name for name, ds in found.items() if not ds]
+    if missing:
+        return Check(
+            name="package names",
+            status="warn",
+            found=f"not installed: {', '.join(missing)} (running from the sources)",
+            expected=expected,
+            remedy="pip install -e . in the checkout",
+        )
+    return _check("package names", True, "ours alone", expected)
+
+
+def check_places(settings: Settings) -> list[Check]:
+    """Home and store can be written and have room."""
+    checks = []
+    for name, folder in (("home", settings.home), ("store", settings.store)):
+        variable = f"ARRIERO_{name.upper()}"
+        existing = next(p for p in (folder, *folder.parents) if p.exists())
+        expected = f"writable, {LOW_DISK_GB:g} GB free"
+        try:
+            # Trying is the only test that holds for root, quotas and read-only mounts alike.
+            with tempfile.TemporaryFile(dir=existing):
+                free = shutil.disk_usage(existing).free / 1e9
+        except OSError as error:
+            remedy = f"make {existing} a writable folder, or set {variable} to another one"
+            found = f"{folder}: {error.strerror}"
+            checks.append(_check(name, False, found, expected, remedy))
+            continue
+        status: Status = "fail" if free < NO_DISK_GB else "warn" if free < LOW_DISK_GB else "ok"
+        state = "" if folder.exists() else " (not made yet)"
+        checks.append(
+            Check(
+                name=name,
+                status=status,
+                found=f"{folder}{state}, {free:.1f} GB free",
+                expected=expected,
+                remedy="" if status == "ok" else f"free space, or set {variable} to another disk",
+            )
+        )
+    return checks
+
+
+def check_registry(settings: Settings) -> Check:
+    """The registry answers and has exactly this code's schema."""
+    expected = "reachable, at the newest revision"
+    try:
+        registry = open_registry(settings)
+        registry.close()
+        found = f"{settings.registry_url}, revision {current_revision(settings.registry_address)}"
+    except RegistryNotMigrated as error:
+        return Check(
+            name="registry",
+            status="warn",
+            found=str(error),
+            expected=expected,
+            remedy="`arriero up` creates or migrates it",
+        )
+    except RegistryError as error:
+        remedy = "do what the message says, then run `arriero doctor` again"
+        return _check("registry", False, str(error), expected, remedy)
+    return _check("registry", True, found, expected)
+
+
+def check_databases(settings: Settings) -> Check:
+    """Prefect, MLflow and the registry each have a database of their own."""
+    urls = {
+        "registry": settings.registry_url,
+        "prefect": os.environ.get("PREFECT_API_DATABASE_CONNECTION_URL")
+        or f"sqlite+aiosqlite:///{settings.home / 'prefect' / 'prefect.db'}",
+        "mlflow": os.environ.get("MLFLOW_BACKEND_STORE_URI")
+        or f"sqlite:///{settings.home / 'mlflow' / 'mlflow.db'}",
+    }
+    expected = "three different databases"
+    places: dict[tuple[Any, ...], str] = {}
+    clashes = []
+    for name, url in urls.items():
+        place = _database_place(url)
+        if place in places:
+            clashes.append(f"{name} and {places[place]} share {place[-1]}")
+        places.setdefault(place, name)
+    remedy = "give each its own: ARRIERO_REGISTRY_URL, PREFECT_API_DATABASE_CONNECTION_URL,"
+    remedy += " MLFLOW_BACKEND_STORE_URI"
+    if clashes:
+        return _check("databases", False, "; ".join(clashes), expected, remedy)
+    return _check("databases", True, "separate", expected)
+
+
+def _database_place(url: str) -> tuple[Any, ...]:
+    """What two URLs of one database have in common, whatever their driver and password."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError:  # MLflow also takes a folder
+        return ("folder", str(Path(url).absolute()))
+    if parsed.get_backend_name() == "sqlite":
+        return ("sqlite", str(Path(parsed.database or ":memory:").absolute()))
+    return (parsed.get_backend_name(), parsed.host, parsed.port, parsed.database)
+
+
+def check_telemetry(environment: Mapping[str, str]) -> Check:
+    """Nobody is told what runs here. Unset is fine: the services are started with these values."""
+    expected = ", ".join(f"{name}={value}" for name, value in TELEMETRY.items())
+    wrong = [
+        f"{name}={environment[name]}"
+        for name, value in TELEMETRY.items()
+        if environment.get(name, value).lower() != value
+    ]
+    if wrong:
+        return Check(
+            name="telemetry",
+            status="warn",
+            found=", ".join(wrong),
+            expected=expected,
+            remedy=f"export {expected.replace(', ', ' ')}, or unset them",
+        )
+    return _check("telemetry", True, "off", expected)
+
+
+def check_services(settings: Settings) -> list[Check]:
+    """Services of a running stack are alive and answer; otherwise the usual ports are free."""
+    from flows.stack import MARK, USUAL_PORTS, Stack, load_stack, stack_file
+
+    recorded = stack_file(settings)
+    stack: Stack | None = None
+    checks = []
+    if recorded.exists():
+        stack = load_stack(settings)
+        found = "all run" if stack else f"{recorded} names services that do not answer"
+        checks.append(
+            Check(
+                name="services",
+                status="ok" if stack else "warn",
+                found=found,
+                expected="all run, or none",
+                remedy="" if stack else "`arriero down`, then `arriero up`",
+            )
+        )
+    api = os.environ.get("PREFECT_API_URL")
+    if api:
+        healthy = _answers(f"{api.rstrip('/')}/health")
+        remedy = "" if healthy else "start that server, or unset PREFECT_API_URL"
+        found = f"{api} {'answers' if healthy else 'does not answer'}"
+        checks.append(_check("prefect api", healthy, found, "answers", remedy))
+    ours = {stack.ports[name]: name for name in stack.ports} if stack else {}
+    for name, port in USUAL_PORTS.items():
+        state = "used by us" if port in ours else "free" if _port_is_free(port) else "taken"
+        taken = state == "taken" and MARK not in os.environ
+        checks.append(
+            Check(
+                name=f"port {port}",
+                status="warn" if taken else "ok",
+                found=state,
+                expected=f"free for {name}",
+                remedy=f"`arriero up` gives {name} another port; end its user to have {port}"
+                if taken
+                else "",
+            )
+        )
+    return checks
+
+
+def _answers(url: str) -> bool:
+    try:
+        # No proxy for a local server.
+        return httpx.get(url, timeout=1.0, trust_env=False).status_code == 200
+    except (httpx.HTTPError, httpx.InvalidURL):
+        return False
+
+
+def _port_is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def check_sandbox() -> Check:
+    """Generated code can be locked up; without, code benchmarks say `not run`."""
+    from tasks.evaluation.sandbox import probe
+
+    found = probe()
+    good = found.mode is not None
+    return Check(
+        name="sandbox",
+        status="ok" if good else "warn",
+        found=found.reason,
+        expected="bubblewrap, started by an ordinary user",
+        remedy="" if good else "install bubblewrap; until then HumanEval and MBPP are not run",
+    )
+
+
+def check_gpu() -> Check:
+    """GPUs by NVML, and whether their energy counters can be read."""
+    from tasks.emissions.sensors import Nvml
+
+    gpus = Nvml().gpus
+    expected = "GPUs with energy counters, or none"
+    if not gpus:
+        return _check("gpu", True, "none: everything runs on the CPU", expected)
+    found = ", ".join(f"{gpu['index']}: {gpu['name']}" for gpu in gpus)
+    blind = [str(gpu["index"]) for gpu in gpus if "no_counter" in gpu]
+    return Check(
+        name="gpu",
+        status="warn" if blind else "ok",
+        found=found,
+        expected=expected,
+        remedy=f"GPU {', '.join(blind)} has no energy counter: its energy is an estimate"
+        if blind
+        else "",
+    )
+
+
+def check_meter(settings: Settings) -> Check:
+    """The last meter session of this node is unharmed, and a running meter delivers."""
+    from tasks.emissions.meter import lock_held, read_info
+    from tasks.emissions.records import node_id, read_session, session_files
+
+    expected = "metering while flows run; records as they were written"
+    sessions = list(session_files(settings.home, node_id()))
+    problems = read_session(sessions[-1]).problems if sessions else []
+    if problems:
+        remedy = "restore the file from a backup; its changed records do not count"
+        return _check("energy meter", False, "; ".join(problems[:3]), expected, remedy)
+    info = read_info(settings.home)
+    if info is None or not lock_held(settings.home):
+        return _check("energy meter", True, "not running", expected)
+    good = info.status == "metering"
+    return Check(
+        name="energy meter",
+        status="ok" if good else "warn",
+        found=f"pid {info.pid}, every {info.interval:g} s" if good else f"unmetered: {info.reason}",
+        expected=expected,
+        remedy="" if good else "see meter.log beside its records; energy is charged at the bound",
+    )
+
+
+def check_data(settings: Settings) -> Check:
+    """The dumps' folder has the layout that the readers expect."""
+    expected = "corpus/<source>/, bench/<benchmark>/, instruct/<dataset>/"
+    root = settings.data
+    if root is None:
+        return _check("data", True, "not set: the generated sample is used", expected)
+    if not root.is_dir():
+        remedy = "set ARRIERO_DATA to the folder of the dumps, or unset it for the sample"
+        return _check("data", False, f"{root} is not a folder", expected, remedy)
+    missing = [f"corpus/{s}" for s in SOURCES if not _has_files(root / "corpus" / s)]
+    missing += [part for part in ("bench", "instruct") if not _has_files(root / part)]
+    # The nano preset reads GitHub from the installed packages instead.
+    serious = [part for part in missing if part != "corpus/github"]
+    return Check(
+        name="data",
+        status="warn" if serious else "ok",
+        found=f"{root}, without {', '.join(missing)}" if missing else str(root),
+        expected=expected,
+        remedy="add them, or run with --allow-missing-sources" if serious else "",
+    )
+
+
+def _has_files(folder: Path) -> bool:
+    return folder.is_dir() and any(folder.iterdir())
+
+
+def _check(name: str, good: bool, found: str, expected: str, remedy: str = "") -> Check:
+    return Check(
+        name=name,
+        status="ok" if good else "fail",
+        found=found,
+        expected=expected,
+        remedy="" if good else remedy,
+    )
