@@ -55,6 +55,10 @@ class TrainerHung(TrainerFailed):
     """No step was finished for too long."""
 
 
+class TrainerDiverged(TrainerFailed):
+    """The guards gave up on the loss; the same run would diverge again."""
+
+
 class TrainerPreempted(RuntimeError):
     """The trainer was asked to stop and wrote a checkpoint; starting again continues it."""
 
@@ -176,6 +180,7 @@ def launch(
     Raises:
         ConfigError: the run cannot be done as configured; do not retry.
         TrainerPreempted: a checkpoint was written on request; retry.
+        TrainerDiverged: the loss stayed non-finite; do not retry.
         TrainerHung: nothing happened for max(60 s, 10 median steps).
         TrainerFailed: any other end but success, a dead rank among them.
         Whatever interrupts this call is raised again, after every process has ended.
@@ -310,7 +315,7 @@ def _raise_for(
     if code == EXIT_CONFIG:
         raise ConfigError(message or _log_tail(log_path, log_start).strip())
     if code == EXIT_DIVERGED:
-        raise TrainerFailed(f"{message}{_log_tail(log_path, log_start)}")
+        raise TrainerDiverged(f"{message}{_log_tail(log_path, log_start)}")
     raise TrainerFailed(
         f"the trainer ended with exit code {returncode}{_log_tail(log_path, log_start)}"
     )

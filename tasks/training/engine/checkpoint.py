@@ -124,7 +124,7 @@ def newest_valid(root: Path) -> tuple[Path | None, list[Refusal]]:
     A refused directory is renamed to ``refused-*``, so that it neither counts among the kept ones
     nor is tried again. Call it on one rank only.
     """
-    refusals = []
+    refusals: list[Refusal] = []
     for directory in reversed(listed(root)):
         reasons = problems(directory)
         if not reasons:

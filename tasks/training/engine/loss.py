@@ -11,6 +11,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from model.llama import Llama
+
 CHUNK_LOGITS = 4 * 1024 * 1024  # logits of one chunk: 16 MiB in fp32
 
 
@@ -28,8 +30,8 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         weight_VD: torch.Tensor,
         targets_N: torch.Tensor,
         mask_N: torch.Tensor,
+        wanted: bool,
     ) -> torch.Tensor:
-        wanted = any(ctx.needs_input_grad)
         grad_x_ND = torch.empty_like(x_ND) if wanted else None
         grad_weight_VD = torch.zeros_like(weight_VD) if wanted else None
         loss = torch.zeros((), dtype=torch.float32, device=x_ND.device)
@@ -56,7 +58,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         (scale,) = grad_outputs
         grad_x_ND, grad_weight_VD = ctx.saved_tensors
         # .to: the gradient keeps the dtype of its tensor (bf16 activations under autocast).
-        return grad_x_ND * scale.to(grad_x_ND.dtype), grad_weight_VD * scale, None, None
+        return grad_x_ND * scale.to(grad_x_ND.dtype), grad_weight_VD * scale, None, None, None
 
 
 def summed_loss(
@@ -71,6 +73,7 @@ def summed_loss(
         weight_VD,
         targets_BT.flatten(),
         mask_BT.flatten().float(),
+        torch.is_grad_enabled(),  # inside forward it never is
     )
     return loss
 
@@ -78,7 +81,9 @@ def summed_loss(
 class LossModule(nn.Module):
     """The model and its loss as one module, so that one ``forward`` is wrapped (DDP, autocast)."""
 
-    def __init__(self, model: nn.Module) -> None:
+    model: Llama
+
+    def __init__(self, model: Llama) -> None:
         super().__init__()
         self.model = model
 

@@ -18,5 +18,5 @@ def learning_rate(
         return peak * (step + 1) / warmup_steps
     last = max(steps - 1 - warmup_steps, 1)
     done = min((step - warmup_steps) / last, 1.0)
-    floor = peak * final_ratio
-    return floor + (peak - floor) * 0.5 * (1.0 + math.cos(math.pi * done))
+    cosine = 0.5 * (1.0 + math.cos(math.pi * done))
+    return peak * (final_ratio + (1.0 - final_ratio) * cosine)

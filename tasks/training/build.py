@@ -1,0 +1,217 @@
+"""Builders of the training stages: resolve the run, train in ``work``, hand over the result.
+
+Everything resumable lives in ``context.work`` (a folder of the recipe), so a retry, another flow
+run or a run after a power cut finds its own checkpoints there.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from model.config import ModelConfig
+from model.presets import preset
+from tasks.context import StageContext, StageResult, atomic_write_json, atomic_write_text
+from tasks.tokens.order import TokenOrder
+from tasks.training.engine.config import ConfigError, EngineConfig
+from tasks.training.engine.metrics import read_lines
+from tasks.training.launch import launch
+from tasks.training.parameters import (
+    FinetuningParameters,
+    PretrainingParameters,
+    TrainingParameters,
+)
+
+
+def build_pretraining(
+    parameters: PretrainingParameters, tokens: Path, tokenizer: Path, context: StageContext
+) -> StageResult:
+    """Train a model on a tokens artifact; ``context.out`` becomes a checkpoint artifact.
+
+    Raises:
+        ConfigError: the parameters do not fit the tokens or each other.
+        TrainerPreempted, TrainerFailed: see ``tasks.training.launch``.
+    """
+    summary = json.loads((tokens / "tokens.json").read_text(encoding="utf-8"))
+    notes: list[str] = []
+    model = parameters.shape or preset(parameters.preset)
+    if model.vocab_size != summary["vocab_size"]:
+        notes.append(
+            f"vocabulary of the model set to the tokenizer's {summary['vocab_size']} "
+            f"(the shape has {model.vocab_size})"
+        )
+        model = model.model_copy(update={"vocab_size": int(summary["vocab_size"])})
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # said by order.dropped below, in the report
+            order = TokenOrder(tokens, "train", context=parameters.context, seed=parameters.seed)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    if order.dropped:
+        notes.append(
+            f"no whole window of {parameters.context + 1} tokens in {', '.join(order.dropped)}: "
+            "left out, the mixture renormalised"
+        )
+    config = resolve(
+        parameters,
+        mode="pretrain",
+        model=model,
+        data=tokens,
+        work=context.work,
+        steps=parameters.steps,
+        context=parameters.context,
+        mask_documents=parameters.mask_documents,
+        skip_batches=parameters.skip_batches,
+    )
+    result = train(config, tokenizer / "tokenizer.model", context, notes)
+    skipped = read_summary(context.out)["skipped_batches"]
+    done = TokenOrder(
+        tokens, "train", context=parameters.context, seed=parameters.seed, skips=skipped
+    )
+    epochs = done.epochs(parameters.steps, parameters.global_batch)
+    result.counts["epochs"] = {source: round(n, 6) for source, n in epochs.items()}
+    return result
+
+
+def build_finetuning(
+    parameters: FinetuningParameters, checkpoint: Path, instructions: Path, context: StageContext
+) -> StageResult:
+    """Continue a checkpoint on packed instructions; ``context.out`` becomes a checkpoint artifact.
+
+    Raises: as ``build_pretraining``.
+    """
+    model = ModelConfig.model_validate_json((checkpoint / "config.json").read_text("utf-8"))
+    rows, width = np.load(instructions / "input_ids.npy", mmap_mode="r").shape
+    steps = max(1, math.ceil(rows * parameters.epochs / parameters.global_batch))
+    notes: list[str] = []
+    warmup = parameters.warmup_steps
+    if warmup >= steps:
+        warmup = steps - 1
+        notes.append(
+            f"warm-up of {parameters.warmup_steps} steps cut to {warmup}: the run has {steps}"
+        )
+    config = resolve(
+        parameters,
+        mode="finetune",
+        model=model,
+        data=instructions,
+        work=context.work,
+        init_from=checkpoint,
+        steps=steps,
+        context=width - 1,
+        schedule={"warmup_steps": warmup, "final_ratio": parameters.final_ratio},
+    )
+    result = train(config, checkpoint / "tokenizer.model", context, notes)
+    result.counts["epochs"] = round(steps * parameters.global_batch / rows, 6)
+    return result
+
+
+def resolve(parameters: TrainingParameters, **run: Any) -> EngineConfig:
+    """The engine's configuration of a stage's parameters.
+
+    Raises:
+        ConfigError: naming everything that does not fit.
+    """
+    optimizer = {"learning_rate", "beta1", "beta2", "eps", "weight_decay", "clip"}
+    same = {
+        "global_batch",
+        "micro_batch",
+        "world",
+        "threads",
+        "seed",
+        "precision",
+        "device",
+        "max_bad_steps",
+        "max_rollbacks",
+        "checkpoint_every",
+        "keep_last",
+        "keep_every",
+        "log_every",
+        "validate_every",
+        "validation_tokens",
+        "grace_seconds",
+        "peak_flops",
+    }
+    schedule = {
+        "warmup_steps": parameters.warmup_steps,
+        "final_ratio": parameters.final_ratio,
+    }
+    values = {
+        **parameters.model_dump(include=same),
+        "optimizer": parameters.model_dump(include=optimizer),
+        "schedule": schedule,
+        **run,
+    }
+    try:
+        return EngineConfig(**values)
+    except ValidationError as error:
+        raise ConfigError("; ".join(problem["msg"] for problem in error.errors())) from error
+
+
+def train(
+    config: EngineConfig, tokenizer: Path, context: StageContext, notes: list[str]
+) -> StageResult:
+    """Run the trainer and copy its result to ``context.out``.
+
+    Weights, shape, tokenizer and summary are byte-identical for identical training; whatever has
+    a time or a path in it goes to ``out/logs``.
+    """
+    run_json, log_path = context.work / "run.json", context.work / "trainer.log"
+    atomic_write_text(run_json, config.model_dump_json(indent=2) + "\n")
+    launch(run_json, log_path=log_path, on_metrics=context.metrics, on_progress=context.progress)
+    for name in ("model.safetensors", "config.json", "summary.json"):
+        shutil.copyfile(context.work / "final" / name, context.out / name)
+    shutil.copyfile(tokenizer, context.out / "tokenizer.model")
+    for path in (run_json, log_path, context.work / "metrics.jsonl", context.work / "events.jsonl"):
+        shutil.copyfile(path, context.logs / path.name)
+    atomic_write_json(context.logs / "training.json", timings(context.work))
+    summary = read_summary(context.out)
+    if summary["bad_steps"]:
+        notes.append(
+            f"{summary['bad_steps']} steps were skipped because their numbers were not finite; "
+            f"{summary['rollbacks']} roll-backs, batches passed over: {summary['skipped_batches']}"
+        )
+    names = ("steps", "tokens", "parameters", "bad_steps", "rollbacks", "world")
+    return StageResult(
+        counts={name: summary[name] for name in names},
+        seeds={"seed": config.seed},
+        reproducibility="bit" if config.device == "cpu" else "numeric: loss within 1e-2",
+        notes=notes,
+    )
+
+
+def read_summary(directory: Path) -> dict[str, Any]:
+    """``summary.json`` of a checkpoint artifact."""
+    summary: dict[str, Any] = json.loads((directory / "summary.json").read_text(encoding="utf-8"))
+    return summary
+
+
+def timings(work: Path) -> dict[str, Any]:
+    """Speed over all sessions: seconds and tokens of the steps that count, sessions, goodput.
+
+    goodput: seconds in steps that count over the wall time from the first start to the end,
+    waiting between attempts included.
+    """
+    steps = [line for line in read_lines(work / "metrics.jsonl") if "step_seconds" in line]
+    events = read_lines(work / "events.jsonl")
+    seconds = sum(line["step_seconds"] for line in steps)
+    wall = max(events[-1]["at"] - events[0]["at"], 1e-9)
+    ended = steps[-1]
+    return {
+        "step_seconds": seconds,
+        "steps_logged": len(steps),
+        "tokens_per_s": ended["tokens_per_s"],
+        "memory_mb": ended["memory_mb"],
+        "first_step_seconds": steps[0]["step_seconds"],
+        "wall_seconds": wall,
+        "goodput": min(seconds / wall, 1.0),
+        "sessions": sum(event["event"] in ("started", "resumed") for event in events),
+        "events": len(events),
+    }
