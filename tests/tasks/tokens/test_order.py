@@ -30,6 +30,8 @@ TABLE_1 = {
     "stackexchange": 0.02,
 }
 BOS, EOS = 1, 2
+GOLDEN_SOURCES = "aababaabacaa"
+GOLDEN_WINDOWS = [6, 11, 2, 19, 1, 3, 4, 9, 12, 0, 1, 15, 18, 18]
 
 
 def write_tokens(
@@ -291,3 +293,24 @@ def test_weights_can_be_overridden(artifact: Path) -> None:
         warnings.simplefilter("error")
         order = TokenOrder(artifact, "train", context=8, seed=5, weights={"a": 1, "b": 3})
     assert order.counts(1, 100) == {"a": 25, "b": 75}
+
+
+def test_the_order_never_changes_under_a_checkpoint(artifact: Path) -> None:
+    """A run's data must stay the same over versions: change the stage's version if this changes."""
+    order = TokenOrder(artifact, "train", context=8, seed=5)
+    drawn = [order.locate(i) for i in (*range(12), 10**6, 10**12)]
+    assert [source for source, _, _ in drawn[:12]] == list(GOLDEN_SOURCES)
+    assert [window for _, window, _ in drawn] == GOLDEN_WINDOWS
+    assert [epoch for _, _, epoch in drawn[-2:]] == [30000, 30000000000]
+
+
+@pytest.mark.parametrize("context", [1, 7, 64])
+def test_windows_cover_the_file_and_share_one_token(artifact: Path, context: int) -> None:
+    order = TokenOrder(artifact, "train", context=context, seed=0)
+    for source in order.sources:
+        flat = np.fromfile(artifact / "train" / f"{source}.bin", np.uint16)
+        windows = [order.window(source, w) for w in range(order.windows[source])]
+        joined = np.concatenate([*(w[:-1] for w in windows), windows[-1][-1:]])
+        assert np.array_equal(joined, flat[: len(joined)]) and len(flat) - len(joined) < context
+        with pytest.raises(IndexError):
+            order.window(source, order.windows[source])

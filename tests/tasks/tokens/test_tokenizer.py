@@ -283,3 +283,23 @@ def test_show_batch_names_documents_and_honours_skips(built: dict[str, Path]) ->
         assert (row.source, row.window, row.epoch) == order.locate(row.sample)
         assert row.position == 1 and row.sample == 8 + row.row
         assert row.text.split(BOUNDARY)[0].strip()[:40] in texts[row.documents[0]]
+
+
+@pytest.mark.data
+def test_real_books_are_learned_from_and_come_back(arriero_data: Path, tmp_path: Path) -> None:
+    books = sorted((arriero_data / "corpus" / "books").rglob("*.txt"))[:2]
+    assert books
+    texts = [book.read_bytes()[:400_000].decode("utf-8", "ignore") for book in books]
+    (tmp_path / "train").mkdir()
+    table = pa.table({"id": [f"books:{k}" for k in range(len(texts))], "text": texts})
+    pq.write_table(table, tmp_path / "train" / "books.parquet")
+    (tmp_path / "mixture.json").write_text('{"weights": {"books": 1.0}}')
+    one, two = stage(tmp_path / "a"), stage(tmp_path / "b")
+    build_tokenizer(TokenizerParameters(vocab_size=1000), tmp_path, one)
+    build_tokens(TokensParameters(workers=1), tmp_path, one.out, two)
+    tokenizer = Tokenizer(one.out / "tokenizer.model")
+    flat = np.fromfile(two.out / "train" / "books.bin", "<u2").tolist()
+    offsets = np.load(two.out / "train" / "books.offsets.npy").tolist()
+    for text, start, stop in zip(texts, offsets, offsets[1:], strict=False):
+        assert tokenizer.decode(flat[start:stop]) == text
+    assert sum(len(text.encode()) for text in texts) / len(flat) > 2
