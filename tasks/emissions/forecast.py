@@ -308,21 +308,22 @@ def check_budget(report: PlanReport, spent_tco2eq: float, budget_tco2eq: float |
 def render_plan(report: PlanReport) -> Table:
     """The forecast as a table for people."""
     table = Table(title=f"Plan: {report.preset} on {report.gpus} x {report.gpu}", show_header=False)
-    hours, days = report.gpu_hours_range, report.days_range
-    energy, carbon = report.kwh_range, report.tco2eq_range
     fits = "fits" if report.fits else "does NOT fit"
+
+    def band(value: float, spread: Range, unit: str = "") -> str:
+        return f"{_short(value)}{unit} (P5-P95 {_short(spread.p5)} to {_short(spread.p95)})"
+
     rows = {
         "Parameters": f"{report.parameters:,}",
         "Tokens": f"{report.tokens:,} ({report.recipe_source})",
         "Steps": f"{report.steps:,} of {report.batch_tokens:,} tokens",
         "Learning rate": f"{report.learning_rate:g}, {report.warmup_steps:,} warm-up steps",
         "FLOPs per token": f"{report.flops_per_token:,} ({report.flops_formula})",
-        "GPU-hours": f"{report.gpu_hours:,.4g} (P5-P95 {hours.p5:,.4g} to {hours.p95:,.4g}),"
-        f" MFU {report.mfu:.0%}",
-        "Days": f"{report.days:,.3g} ({days.p5:,.3g} to {days.p95:,.3g})",
-        "Energy": f"{report.kwh:,.4g} kWh ({energy.p5:,.4g} to {energy.p95:,.4g}),"
-        f" {report.gpu_watts:g} W, PUE {report.pue:g}",
-        "Carbon": f"{report.tco2eq:,.4g} t CO2eq ({carbon.p5:,.4g} to {carbon.p95:,.4g}) at"
+        "GPU-hours": f"{band(report.gpu_hours, report.gpu_hours_range)}, MFU {report.mfu:.0%}",
+        "Days": band(report.days, report.days_range),
+        "Energy": f"{band(report.kwh, report.kwh_range, ' kWh')}, {report.gpu_watts:g} W,"
+        f" PUE {report.pue:g}",
+        "Carbon": f"{band(report.tco2eq, report.tco2eq_range, ' t CO2eq')} at"
         f" {report.intensity_kg_per_kwh:g} kg/kWh ({report.intensity_source})",
         "Memory per GPU": f"{report.memory_per_gpu_gib:.3g} GiB, {fits} in"
         f" {report.gpu_memory_gib:g} GiB (states {report.memory_states_gib:.3g}, activations of"
@@ -333,6 +334,11 @@ def render_plan(report: PlanReport) -> Table:
     for note in report.notes:
         table.add_row("Note", note)
     return table
+
+
+def _short(value: float) -> str:
+    """Three significant digits, or whole numbers with separators."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def _range(value: float) -> Range:

@@ -29,6 +29,7 @@ GAP_INTERVALS = 20
 # A record counts as late after two intervals; power is taken as unchanged until then.
 LATE_INTERVALS = 2
 IDLE = "idle"
+DISAGREEMENT = 0.05
 
 Coverage = Literal["metered", "gap", "bound"]
 Mark = Mapping[str, Any]
@@ -107,6 +108,8 @@ class _Segment:
     at_end: Mapping[str, int]
     coverage: Coverage
     sensors: Mapping[str, str]
+    # The meter was suspended: counters went on counting, a model did not look.
+    late: bool = False
 
     def between(self, t0: float, t1: float) -> dict[str, int]:
         """Energy of a part; parts that touch add up exactly, because each end is rounded once."""
@@ -142,7 +145,7 @@ class _Attempt:
             self.sensors[device] = sensor
         else:
             self.sensors.setdefault(device, segment.coverage)
-        if segment.coverage == "gap":
+        if segment.coverage == "gap" or (segment.late and sensor not in MEASURED):
             self.gap += energy
         elif segment.coverage == "bound":
             self.bound += energy
@@ -190,6 +193,7 @@ def build_ledger(
     totals: list[NodeTotal] = []
     for place in sorted(by_place.keys() | marks_by_place.keys()):
         ordered = sorted(by_place[place], key=lambda r: (r["boottime_s"], r["seq"]))
+        problems += _cross_check(ordered)
         here = place == (now["node_id"], now["boot_id"])
         attempts = [
             _close(
@@ -320,6 +324,7 @@ def _segments(
                 _microjoules(b),
                 "metered",
                 b["sensors"],
+                late=bool(b.get("gap")),
             )
         else:
             yield from _fill(
@@ -380,6 +385,22 @@ def _powers(records: Sequence[Record]) -> list[dict[str, float]]:
 
 def _microjoules(record: Record) -> dict[str, int]:
     return {device: round(value * 1e6) for device, value in record["joules"].items()}
+
+
+def _cross_check(records: Sequence[Record]) -> list[str]:
+    """Sessions in which CodeCarbon and the counters of the same GPUs disagree."""
+    last = {r["session_id"]: r for r in records}
+    problems = []
+    for session, record in last.items():
+        other = record.get("check", {}).get("codecarbon_gpu", 0.0)
+        own = sum(e for d, e in record["joules"].items() if d.startswith("gpu:"))
+        # Zero is CodeCarbon without nvidia-smi; below a kilojoule the edges decide.
+        if other and own > 1000 and abs(other / own - 1) > DISAGREEMENT:
+            problems.append(
+                f"session {session}: CodeCarbon has {other:.0f} J for the GPUs, their counters"
+                f" {own:.0f} J"
+            )
+    return problems
 
 
 def _node_gpus(records: Sequence[Record]) -> list[Mapping[str, Any]]:
