@@ -183,7 +183,7 @@ def _counting_rows(model: Candidate) -> tuple[EvaluationRow, ...]:
     return tuple(row for row in model.rows if row.status == "ok" and row.sample == model.sample)
 
 
-def _gate(name: str, failed: bool, detail: str, **evidence: Any) -> Gate:
+def _gate(name: str, failed: bool, detail: str, /, **evidence: Any) -> Gate:
     return Gate(
         name=name, outcome="failed" if failed else "passed", detail=detail, evidence=evidence
     )

@@ -88,7 +88,7 @@ def test_database_of_the_first_revision_is_upgraded_with_its_rows(tmp_path: Path
 
 def test_new_database_must_be_migrated_and_is_not_made_by_looking(tmp_path: Path) -> None:
     path = tmp_path / "none.sqlite"
-    with pytest.raises(RegistryNotMigrated, match="was never migrated.*run `arriero up`"):
+    with pytest.raises(RegistryNotMigrated, match=r"was never migrated.*run `arriero up`"):
         Registry(f"sqlite:///{path}").check()
     assert not path.exists()
 
@@ -97,7 +97,7 @@ def test_newer_schema_is_refused_with_both_revisions(url: str) -> None:
     registry = Registry(url)
     with registry.session() as session:
         session.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'"))
-    with pytest.raises(RegistryTooNew, match="revision 9999.*knows up to 0002.*upgrade arriero"):
+    with pytest.raises(RegistryTooNew, match=r"revision 9999.*knows up to 0002.*upgrade arriero"):
         registry.check()
     with pytest.raises(RegistryTooNew):
         upgrade(url)
