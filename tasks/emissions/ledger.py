@@ -4,36 +4,26 @@ Sharing rule: at every moment the node's energy goes to the attempts open on it,
 when none is open it is ``idle``. Energies are integer microjoules until the end, so the stages and
 ``idle`` add up to the node exactly.
 
-Where no reading covers an attempt nothing is called zero:
-
-* between two meter sessions, up to ``GAP_INTERVALS`` intervals: last known power (``gap``);
-* else: the bound of the hardware, thermal design power (``bound``, the attempt is ``unmetered``).
+Where no reading covers an attempt nothing is called zero (``tasks.emissions.timeline``): it is
+filled with the last known power, or charged at the power bound and called ``unmetered``.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from tasks.emissions.parameters import EmissionsParameters
 from tasks.emissions.sensors import JOULES_PER_KWH, MEASURED
+from tasks.emissions.timeline import LATE_INTERVALS, Mark, Record, Segment, Span, node_gpus, slices
 
-# 5 minutes at the default interval: a restarted meter; longer, and nobody knows what went on.
-GAP_INTERVALS = 20
-# A record counts as late after two intervals; power is taken as unchanged until then.
-LATE_INTERVALS = 2
 IDLE = "idle"
 DISAGREEMENT = 0.05
-
-Coverage = Literal["metered", "gap", "bound"]
-Mark = Mapping[str, Any]
-Record = Mapping[str, Any]
 
 
 class Entry(BaseModel):
@@ -98,38 +88,10 @@ class Ledger:
     problems: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class _Segment:
-    """Cumulative microjoules per device between two moments; linear in between."""
-
-    start: float
-    end: float
-    at_start: Mapping[str, int]
-    at_end: Mapping[str, int]
-    coverage: Coverage
-    sensors: Mapping[str, str]
-    # The meter was suspended: counters went on counting, a model did not look.
-    late: bool = False
-
-    def between(self, t0: float, t1: float) -> dict[str, int]:
-        """Energy of a part; parts that touch add up exactly, because each end is rounded once."""
-        return {d: self._value(d, t1) - self._value(d, t0) for d in self.at_end}
-
-    def _value(self, device: str, t: float) -> int:
-        a, b = self.at_start.get(device, 0), self.at_end[device]
-        if t >= self.end:
-            return b
-        if t <= self.start:
-            return a
-        return a + round((b - a) * (t - self.start) / (self.end - self.start))
-
-
 @dataclass
 class _Attempt:
-    begin: Mark
+    span: Span
     status: str
-    start: float
-    end: float
     closed: bool
     devices: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     measured: int = 0
@@ -138,7 +100,7 @@ class _Attempt:
     bound_seconds: float = 0.0
     sensors: dict[str, str] = field(default_factory=dict)
 
-    def charge(self, device: str, energy: int, segment: _Segment) -> None:
+    def charge(self, device: str, energy: int, segment: Segment) -> None:
         self.devices[device] += energy
         sensor = segment.sensors.get(device, "unknown")
         if segment.coverage == "metered":
@@ -208,7 +170,7 @@ def build_ledger(
         ]
         total = NodeTotal(*place)
         idle = _share(ordered, attempts, total, parameters)
-        gpus = _node_gpus(ordered)
+        gpus = node_gpus(ordered)
         entries += [_entry(attempt, place[0], gpus) for attempt in attempts]
         if ordered:
             entries.append(_idle_entry(place, ordered, idle))
@@ -227,9 +189,11 @@ def _close(
     """When and how an attempt ended; an end in another boot cannot be its own."""
     start = float(begin["boottime_s"])
     if end is not None and end["boot_id"] == begin["boot_id"]:
-        return _Attempt(begin, end["status"], start, max(start, end["boottime_s"]), True)
+        return _Attempt(
+            Span(start, max(start, end["boottime_s"]), begin), end["status"], closed=True
+        )
     if now is not None and begin["entry_id"] in alive:
-        return _Attempt(begin, "open", start, max(start, now["boottime_s"]), False)
+        return _Attempt(Span(start, max(start, now["boottime_s"]), begin), "open", closed=False)
     # Up to one interval too much rather than too little: until the first moment that did not see
     # it any more, but not for ever when meter and stage died together.
     seen = [r for r in records if begin["entry_id"] in r.get("alive", ())]
@@ -240,7 +204,7 @@ def _close(
     else:
         limits += [m["boottime_s"] for m in marks if m["boottime_s"] > last_seen]
         limits += [now["boottime_s"]] if now is not None else []
-    return _Attempt(begin, "lost", start, min(limits, default=last_seen), True)
+    return _Attempt(Span(start, min(limits, default=last_seen), begin), "lost", closed=True)
 
 
 def _share(
@@ -250,14 +214,13 @@ def _share(
     parameters: EmissionsParameters,
 ) -> dict[str, int]:
     """Charge every slice of time; returns the idle energy per device in microjoules."""
-    cuts = sorted({t for a in attempts for t in (a.start, a.end)})
     idle: dict[str, int] = defaultdict(int)
-    waiting = sorted(attempts, key=lambda a: a.start)
+    waiting = sorted(attempts, key=lambda a: a.span.start)
     active: list[_Attempt] = []
-    for segment, t0, t1 in _slices(records, attempts, parameters, cuts):
-        while waiting and waiting[0].start <= t0:
+    for segment, t0, t1 in slices(records, [a.span for a in attempts], parameters):
+        while waiting and waiting[0].span.start <= t0:
             active.append(waiting.pop(0))
-        active = [a for a in active if a.end > t0]
+        active = [a for a in active if a.span.end > t0]
         if not active and segment.coverage != "metered":
             continue  # nobody worked for us and nobody measured: not ours to charge
         for device, energy in segment.between(t0, t1).items():
@@ -277,116 +240,6 @@ def _share(
     return dict(idle)
 
 
-def _slices(
-    records: Sequence[Record],
-    attempts: Sequence[_Attempt],
-    parameters: EmissionsParameters,
-    cuts: Sequence[float],
-) -> Iterator[tuple[_Segment, float, float]]:
-    index = 0
-    for segment in _segments(records, attempts, parameters):
-        t0 = segment.start
-        while index < len(cuts) and cuts[index] <= t0:
-            index += 1
-        position = index
-        while position < len(cuts) and cuts[position] < segment.end:
-            yield segment, t0, cuts[position]
-            t0 = cuts[position]
-            position += 1
-        yield segment, t0, segment.end
-
-
-def _segments(
-    records: Sequence[Record], attempts: Sequence[_Attempt], parameters: EmissionsParameters
-) -> Iterator[_Segment]:
-    """The time line of one node and boot without holes, from the first to the last moment asked."""
-    bound = _bound_watts(records, attempts, parameters)
-    first = min((a.start for a in attempts), default=float("inf"))
-    last = max((a.end for a in attempts), default=float("-inf"))
-    if not records:
-        if last > first:
-            yield _constant(first, last, bound, "bound", {})
-        return
-    head, tail = records[0], records[-1]
-    powers = _powers(records)
-    if first < head["boottime_s"]:
-        known = powers[min(1, len(powers) - 1)]
-        yield from _fill(first, head["boottime_s"], head, known, bound, LATE_INTERVALS, late=True)
-    for index in range(1, len(records)):
-        a, b = records[index - 1], records[index]
-        if b["boottime_s"] <= a["boottime_s"]:
-            continue
-        if a["session_id"] == b["session_id"]:
-            yield _Segment(
-                a["boottime_s"],
-                b["boottime_s"],
-                _microjoules(a),
-                _microjoules(b),
-                "metered",
-                b["sensors"],
-                late=bool(b.get("gap")),
-            )
-        else:
-            yield from _fill(
-                a["boottime_s"], b["boottime_s"], a, powers[index - 1], bound, GAP_INTERVALS
-            )
-    if last > tail["boottime_s"]:
-        yield from _fill(tail["boottime_s"], last, tail, powers[-1], bound, LATE_INTERVALS)
-
-
-def _fill(
-    start: float,
-    end: float,
-    record: Record,
-    known: Mapping[str, float],
-    bound: Mapping[str, float],
-    intervals: int,
-    late: bool = False,
-) -> Iterator[_Segment]:
-    """A stretch without readings: last known power if it is short, else the bound."""
-    limit = intervals * record["interval_s"]
-    if known and (end - start <= limit):
-        yield _constant(start, end, known, "gap", record["sensors"])
-    elif known and not late and intervals == LATE_INTERVALS:
-        yield _constant(start, start + limit, known, "gap", record["sensors"])
-        yield _constant(start + limit, end, bound, "bound", {})
-    else:
-        yield _constant(start, end, bound, "bound", {})
-
-
-def _constant(
-    start: float,
-    end: float,
-    watts: Mapping[str, float],
-    coverage: Coverage,
-    sensors: Mapping[str, str],
-) -> _Segment:
-    energy = {d: round(w * (end - start) * 1e6) for d, w in watts.items()}
-    return _Segment(start, end, dict.fromkeys(watts, 0), energy, coverage, sensors)
-
-
-def _powers(records: Sequence[Record]) -> list[dict[str, float]]:
-    """Watts per device known at each record: those of the interval that it ends.
-
-    A session's first record ends none; it takes the power of the session before, if any.
-    """
-    powers: list[dict[str, float]] = [{}]
-    for a, b in pairwise(records):
-        seconds = b["boottime_s"] - a["boottime_s"]
-        if a["session_id"] == b["session_id"] and seconds > 0:
-            before = _microjoules(a)
-            powers.append(
-                {d: (e - before.get(d, 0)) / 1e6 / seconds for d, e in _microjoules(b).items()}
-            )
-        else:
-            powers.append(powers[-1])
-    return powers
-
-
-def _microjoules(record: Record) -> dict[str, int]:
-    return {device: round(value * 1e6) for device, value in record["joules"].items()}
-
-
 def _cross_check(records: Sequence[Record]) -> list[str]:
     """Sessions in which CodeCarbon and the counters of the same GPUs disagree."""
     last = {r["session_id"]: r for r in records}
@@ -403,39 +256,11 @@ def _cross_check(records: Sequence[Record]) -> list[str]:
     return problems
 
 
-def _node_gpus(records: Sequence[Record]) -> list[Mapping[str, Any]]:
-    found = [r["hardware"]["gpus"] for r in records if "hardware" in r]
-    return list(found[-1]) if found else []
-
-
-def _bound_watts(
-    records: Sequence[Record], attempts: Sequence[_Attempt], parameters: EmissionsParameters
-) -> dict[str, float]:
-    """Upper bound of the node's power; never below what the meter has seen on it."""
-    threads = max((a.begin.get("cpu_count", 1) for a in attempts), default=1)
-    memory = max((a.begin.get("ram_gb", 0.0) for a in attempts), default=0.0)
-    watts = {
-        "cpu": threads * parameters.cpu_tdp_per_thread,
-        "ram": memory * parameters.ram_power_per_gb,
-    }
-    gpus = _node_gpus(records)
-    reserved = max((a.begin.get("gpus") or 0 for a in attempts), default=0)
-    if gpus:
-        for gpu in gpus:
-            watts[f"gpu:{gpu['uuid']}"] = gpu.get("power_limit_w", parameters.gpu_tdp)
-    elif reserved:
-        watts["gpu"] = reserved * parameters.gpu_tdp
-    for power in _powers(records):
-        for device, value in power.items():
-            watts[device] = max(watts.get(device, 0.0), value)
-    return watts
-
-
 def _entry(attempt: _Attempt, node: str, node_gpus: Sequence[Mapping[str, Any]]) -> Entry:
-    begin = attempt.begin
+    begin = attempt.span.begin
     gpus = begin.get("gpus")
     gpus = len(node_gpus) if gpus is None else gpus
-    wall = attempt.end - attempt.start
+    wall = attempt.span.end - attempt.span.start
     began = datetime.fromisoformat(begin["wall_utc"])
     return Entry(
         entry_id=begin["entry_id"],
