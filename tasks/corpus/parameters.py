@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -12,6 +12,49 @@ WIKIPEDIA_LANGUAGES = (
     "bg", "ca", "cs", "da", "de", "en", "es", "fr", "hr", "hu",
     "it", "nl", "pl", "pt", "ro", "ru", "sl", "sr", "sv", "uk",
 )  # fmt: skip
+
+
+# Fields of CorpusParameters that decide the documents of one source, beside its cap.
+_EVERY_SOURCE = ("strict", "keep_rejected", "seed")
+_RULES: dict[str, tuple[str, ...]] = {
+    "commoncrawl": (
+        "web_language",
+        "language_threshold",
+        "minimum_characters",
+        "line_dedup_files",
+    ),
+    "c4": (),
+    "github": ("code_max_line", "code_mean_line", "code_alphanumeric", "github_packages"),
+    "wikipedia": ("languages", "wikipedia_max_characters", "wikipedia_minimum_characters"),
+    "books": ("languages", "book_overlap"),
+    "arxiv": ("arxiv_expansions",),
+    "stackexchange": ("stackexchange_sites",),
+}
+
+
+class SourceRules(BaseModel):
+    """The part of the corpus parameters that decides one source's documents."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", title="Rules of one source")
+
+    source: str = Field(..., title="Source", description="Name of the source, as in Table 1.")
+    rules: dict[str, Any] = Field(
+        ..., title="Rules", description="Values of the parameters its documents depend on."
+    )
+
+
+class MixtureRules(BaseModel):
+    """The part of the corpus parameters that decides how documents become a corpus."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", title="Rules of the mixture")
+
+    validation_fraction: float = Field(
+        ..., title="Validation fraction", description="Share of documents held out, 0..1."
+    )
+    validation_minimum: int = Field(
+        ..., title="Validation minimum", description="Documents held out per source at least."
+    )
+    seed: int = Field(..., title="Seed", description="Of the hash that chooses them.")
 
 
 class SourceCap(BaseModel):
@@ -206,3 +249,17 @@ class CorpusParameters(BaseModel):
         """The cap of ``source``; an empty one when none is set."""
         assert source in TABLE1
         return self.caps.get(source, SourceCap(max_documents=None, max_bytes=None))
+
+    def source_rules(self, source: str) -> SourceRules:
+        """What the documents of ``source`` depend on: its recipe, so that another source's rule or
+        the validation split can change without reading this source again."""
+        rules = {name: getattr(self, name) for name in _EVERY_SOURCE + _RULES[source]}
+        return SourceRules(source=source, rules=rules | {"cap": self.cap(source).model_dump()})
+
+    def mixture_rules(self) -> MixtureRules:
+        """What the assembly of the corpus depends on, beside its documents."""
+        return MixtureRules(
+            validation_fraction=self.validation_fraction,
+            validation_minimum=self.validation_minimum,
+            seed=self.seed,
+        )

