@@ -158,9 +158,10 @@ def test_exception_in_the_caller_ends_the_trainer_and_is_raised_again(
 
 
 def test_configuration_error_is_named_and_not_a_crash(tokens: Path, tmp_path: Path) -> None:
-    train(tokens, tmp_path, steps=4)
-    with pytest.raises(ConfigError, match="other seed"):
-        train(tokens, tmp_path, steps=4, seed=6)
+    config = write_config(tokens, tmp_path, fault={"kill_at_step": 1})
+    with pytest.raises(ConfigError, match="`fault` is for tests"):
+        launch(config, log_path=tmp_path / "trainer.log", environment={FAULTS_ALLOWED: "0"})
+    assert json.loads((tmp_path / "exit.json").read_text())["code"] == 78
 
 
 def test_metrics_are_delivered_once_and_in_order(tokens: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from model.weights import load_model
 from tasks.training.engine.config import FAULTS_ALLOWED, ConfigError, EngineConfig
 from tasks.training.engine.guards import Diverged
 from tasks.training.engine.loop import Outcome, Session
+from tasks.training.instructions.order import InstructionOrder
 from tests.tasks.training.support import (
     config_values,
     events,
@@ -39,21 +40,8 @@ def tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tokens(tmp_path_factory.mktemp("tokens") / "artifact")
 
 
-class Instructions:
-    """The order of finetuning rows with the interface of InstructionOrder: file order, cycled."""
-
-    def __init__(self, root: Path) -> None:
-        names = ("input_ids", "segment_ids", "positions", "loss_mask")
-        self.arrays = {name: np.load(root / f"{name}.npy") for name in names}
-
-    def batch(self, step: int, global_batch: int) -> dict[str, np.ndarray]:
-        count = len(self.arrays["input_ids"])
-        rows = np.arange(step * global_batch, (step + 1) * global_batch) % count
-        return {name: values[rows] for name, values in self.arrays.items()}
-
-
-def run(data: Path, work: Path, *, options: dict[str, Any] | None = None, **changes: Any) -> Path:
-    session = Session(EngineConfig(**config_values(data, work, **changes)), **(options or {}))
+def run(data: Path, work: Path, **changes: Any) -> Path:
+    session = Session(EngineConfig(**config_values(data, work, **changes)))
     assert session.run() is Outcome.DONE
     return work
 
@@ -216,8 +204,7 @@ def base(tokens: Path, tmp_path: Path) -> Path:
 
 
 def finetuning(data: Path, base: Path, **changes: Any) -> dict[str, Any]:
-    order = Instructions(data)
-    options = {"options": {"order": order}, "mode": "finetune", "init_from": str(base)}
+    options = {"mode": "finetune", "init_from": str(base)}
     return {**options, "context": 15, "steps": 6, "schedule": {"warmup_steps": 1}, **changes}
 
 
@@ -229,7 +216,7 @@ def test_finetuning_learns_from_targets_only(base: Path, tmp_path: Path) -> None
     assert summary["validation"]["instructions"]["tokens"] == 4 * 7
     # The loss is the mean over these targets of the base model, each example on its own.
     model = load_model(base)
-    raw = Instructions(data).batch(0, 8)
+    raw = InstructionOrder(data, seed=5).batch(0, 8)
     total = 0.0
     for row in range(8):
         for begin, end, targets in ((0, 7, range(3, 7)), (7, 13, range(10, 13))):
