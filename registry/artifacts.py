@@ -38,6 +38,9 @@ from registry.staging import DAY_S, Staging
 __all__ = ["ArtifactMissing", "ArtifactRef", "Kind", "Manifest", "Store", "recipe_key", "ref_of"]
 
 
+ADOPTED = "adopted"  # event: a directory without a row was registered
+
+
 class ArtifactMissing(StoreError):
     """An artifact that the registry names is not in the store."""
 
@@ -267,7 +270,7 @@ class Store:
                 payload |= {"replaced": row.digest, "state": row.state}
                 add_event(session, "digest-mismatch", payload, run_id=manifest.run_id)
             _fill(row, manifest, self._folder(manifest.kind, manifest.key).relative_to(self.root))
-            if manifest.run_id is not None and session.get(Run, manifest.run_id) is None:
+            if event == ADOPTED and session.get(Run, manifest.run_id or "") is None:
                 row.run_id = None  # adopted into a registry that does not know the run
             session.flush()
             _replace_inputs(session, manifest)
@@ -296,7 +299,7 @@ class Store:
                 record_event(self.registry, "not-adopted", payload)
                 self._set_aside(folder, inode)
                 return None
-        return self._register(manifest, event="adopted")
+        return self._register(manifest, event=ADOPTED)
 
     def _quick_check(self, ref: ArtifactRef) -> list[str]:
         """Problems that show without hashing: manifest, digest, file sizes."""
