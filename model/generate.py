@@ -57,7 +57,6 @@ def choose(logits_BV: Tensor, temperature: float, top_p: float, uniform_B: Tenso
     sorted_BV, ids_BV = probability_BV.sort(dim=-1, descending=True, stable=True)
     cumulative_BV = sorted_BV.cumsum(-1)
     outside_BV = cumulative_BV - sorted_BV >= top_p
-    outside_BV[:, 0] = False
     cumulative_BV = sorted_BV.masked_fill(outside_BV, 0.0).cumsum(-1)
     target_B1 = uniform_B.to(cumulative_BV)[:, None] * cumulative_BV[:, -1:]
     pick_B1 = torch.searchsorted(cumulative_BV, target_B1, right=True)
@@ -100,6 +99,7 @@ def _check(
     temperature: float,
     top_p: float,
     ending: _Ending,
+    seed: int,
 ) -> None:
     problems = []
     if max_new_tokens < 1:
@@ -108,6 +108,8 @@ def _check(
         problems.append(f"temperature is {temperature}, must be 0 (greedy) or above")
     if not 0.0 < top_p <= 1.0:
         problems.append(f"top_p is {top_p}, must be above 0 and at most 1")
+    if seed < 0:
+        problems.append(f"seed is {seed}, must be at least 0")
     if "" in ending.stop:
         problems.append("an empty stop string ends every row at once: remove it")
     if ending.stop and ending.decode is None:
@@ -156,7 +158,7 @@ def generate(
     vocabulary, and every parameter out of bounds.
     """
     ending = _Ending(stop, stop_ids, eos_id, decode)
-    _check(model, prompts, max_new_tokens, temperature, top_p, ending)
+    _check(model, prompts, max_new_tokens, temperature, top_p, ending, seed)
     if rows is None:
         rows = range(len(prompts))
     if len(rows) != len(prompts):

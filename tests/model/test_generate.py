@@ -111,7 +111,9 @@ def test_nucleus_holds_the_fewest_that_reach_top_p() -> None:
 
 def test_problems_are_told_together(model: Llama) -> None:
     with pytest.raises(ValueError) as error:
-        generate(model, [[1] * 60, [], [1, 97]], 5, temperature=-1.0, top_p=0.0, stop=["", "x"])
+        generate(
+            model, [[1] * 60, [], [1, 97]], 5, temperature=-1.0, top_p=0.0, stop=["", "x"], seed=-1
+        )
     message = str(error.value)
     assert "prompt 0 is too long: 60 tokens and 5 new ones exceed the model's context of 64" in (
         message
@@ -121,6 +123,7 @@ def test_problems_are_told_together(model: Llama) -> None:
         "prompt 2 has ids outside the vocabulary of 97",
         "temperature is -1.0",
         "top_p is 0.0",
+        "seed is -1",
         "empty stop string",
         "pass decode",
     ):

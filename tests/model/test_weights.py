@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -116,6 +118,23 @@ def test_export_again_gives_the_same_bytes(
     ]
     for name in files:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_export_needs_no_hugging_face_library(tokenizer_path: Path, tmp_path: Path) -> None:
+    program = """
+import sys
+for name in ("transformers", "tokenizers", "google.protobuf"):
+    sys.modules[name] = None  # importing it now raises ImportError
+from model.llama import Llama
+from model.presets import preset
+from model.weights import export_hf
+export_hf(Llama(preset("nano")), sys.argv[1], sys.argv[2])
+"""
+    command = [sys.executable, "-c", program, str(tokenizer_path), str(tmp_path / "out")]
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads((tmp_path / "out/tokenizer.json").read_text())["model"]["merges"]) > 100
 
 
 def test_export_refuses_what_it_cannot_express(
