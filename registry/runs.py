@@ -231,42 +231,45 @@ def record_metric_summary(registry: Registry, run_id: str, rows: Iterable[Metric
 
 
 def record_evaluations(
-    session: Session,
+    registry: Registry,
     *,
-    artifact: ArtifactRef,
-    model: ArtifactRef,
+    artifact_key: str,
+    model_key: str,
     rows: Iterable[EvaluationRow | Mapping[str, Any]],
 ) -> int:
-    """Record the rows of an evaluation artifact about a model, in the caller's transaction.
+    """Record the rows of an evaluation artifact about a model artifact; how many were new.
 
-    Returns how many were new. Idempotent: a row of the same artifact, benchmark, metric and shots
-    is kept as it is. A model made from sample data makes every row of it a sample row.
+    Idempotent: a row of the same artifact, benchmark, metric and shots is kept as it is. A model
+    made from sample data makes every row about it a sample row. Raises ``ValueError`` for an
+    unknown artifact or a bad row; then none is recorded.
     """
     checked = [
         row if isinstance(row, EvaluationRow) else EvaluationRow.model_validate(dict(row))
         for row in rows
     ]
-    of_sample = session.scalar(select(Artifact.sample).where(Artifact.key == model.key))
-    if of_sample is None:
-        raise ValueError(f"no artifact {model.key} in the registry to attach evaluations to")
-    known = {
-        (row.benchmark, row.metric, row.shots)
-        for row in session.scalars(
-            select(Evaluation).where(Evaluation.artifact_key == artifact.key)
-        )
-    }
-    fresh = [row for row in checked if (row.benchmark, row.metric, row.shots) not in known]
-    for row in fresh:
-        values = row.model_dump()
-        values["sample"] = row.sample or of_sample
-        session.add(
-            Evaluation(
-                artifact_key=artifact.key,
-                model_key=model.key,
-                model_digest=model.digest,
-                **values,
+    with registry.session() as session:
+        model = session.get(Artifact, model_key)
+        if model is None or session.get(Artifact, artifact_key) is None:
+            missing = model_key if model is None else artifact_key
+            raise ValueError(f"no artifact {missing} in the registry to attach evaluations to")
+        known = {
+            (row.benchmark, row.metric, row.shots)
+            for row in session.scalars(
+                select(Evaluation).where(Evaluation.artifact_key == artifact_key)
             )
-        )
+        }
+        fresh = [row for row in checked if (row.benchmark, row.metric, row.shots) not in known]
+        for row in fresh:
+            values = row.model_dump()
+            values["sample"] = row.sample or model.sample
+            session.add(
+                Evaluation(
+                    artifact_key=artifact_key,
+                    model_key=model_key,
+                    model_digest=model.digest,
+                    **values,
+                )
+            )
     return len(fresh)
 
 
