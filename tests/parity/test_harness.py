@@ -1,0 +1,242 @@
+"""Parity with lm-evaluation-harness on real HellaSwag and ARC-Easy items.
+
+The anchor is the harness's own task files, its own Hugging Face model class and transformers'
+tokenizer and Llama, run on a random tiny model: same token ids for every request, log-likelihoods
+within 1e-4, same acc and acc_norm.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+pytestmark = [
+    pytest.mark.data,
+    pytest.mark.skipif(
+        importlib.util.find_spec("lm_eval") is None
+        or importlib.util.find_spec("transformers") is None,
+        reason="needs arriero[harness] and transformers",
+    ),
+]
+
+ITEMS = 100
+VOCABULARY = 1024
+
+# The harness's task files with another source of documents; nothing else is changed.
+TASK = """include: {stock}
+task: parity_{name}
+dataset_path: json
+dataset_name: null
+dataset_kwargs:
+  data_files:
+    {split}: {data}
+  cache_dir: {cache}
+training_split: null
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _offline() -> Iterator[None]:
+    names = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TOKENIZERS_PARALLELISM")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update({"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"})
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+    for name, value in before.items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
+
+
+@pytest.fixture(scope="module")
+def chosen(arriero_data: Path) -> dict[str, list[Any]]:
+    """The same 100 items of each benchmark for both sides."""
+    from tasks.evaluation.items import load_items, select_items
+
+    root = arriero_data / "bench"
+    return {name: select_items(load_items(name, root), ITEMS) for name in ("hellaswag", "arc_easy")}
+
+
+@pytest.fixture(scope="module")
+def folder(chosen: dict[str, list[Any]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random tiny Llama with a tokenizer trained here, in the Hugging Face format."""
+    import sentencepiece
+
+    from model.config import ModelConfig
+    from model.llama import Llama
+    from model.weights import export_hf
+
+    path = tmp_path_factory.mktemp("parity")
+    texts = [text for items in chosen.values() for i in items for text in (i.question, *i.choices)]
+    with (path / "trained.model").open("wb") as handle:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(texts),
+            model_writer=handle,
+            vocab_size=VOCABULARY,
+            model_type="bpe",
+            byte_fallback=True,
+            split_digits=True,
+            normalization_rule_name="identity",
+            remove_extra_whitespaces=False,
+            allow_whitespace_only_pieces=True,
+            num_threads=1,
+            minloglevel=2,
+        )
+    config = ModelConfig(dim=64, layers=2, heads=4, vocab_size=VOCABULARY, context=512)
+    model = Llama(config)
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():  # larger than an untrained model's weights: the choices must differ
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.copy_(0.15 * torch.randn(parameter.shape, generator=generator))
+    export_hf(model, path / "trained.model", path / "model")
+    return path / "model"
+
+
+@pytest.fixture(scope="module")
+def tasks_folder(chosen: dict[str, list[Any]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Task files of the harness over local JSON files of the chosen items."""
+    import lm_eval
+
+    stock = Path(lm_eval.__file__).parent / "tasks"
+    path = tmp_path_factory.mktemp("tasks")
+    rows: dict[str, list[dict[str, Any]]] = {"hellaswag": [], "arc_easy": []}
+    for item in chosen["hellaswag"]:
+        label, context = item.question.split(": ", 1)
+        rows["hellaswag"].append(
+            {
+                "activity_label": label,
+                "ctx_a": context,
+                "ctx_b": "",
+                "endings": item.choices,
+                "label": str(item.gold),
+            }
+        )
+    for item in chosen["arc_easy"]:
+        labels = [chr(ord("A") + number) for number in range(len(item.choices))]
+        rows["arc_easy"].append(
+            {
+                "question": item.question,
+                "choices": {"text": item.choices, "label": labels},
+                "answerKey": labels[item.gold],
+            }
+        )
+    files = {
+        "hellaswag": ("validation", stock / "hellaswag" / "hellaswag.yaml"),
+        "arc_easy": ("test", stock / "arc" / "arc_easy.yaml"),
+    }
+    for name, (split, source) in files.items():
+        data = path / f"{name}.jsonl"
+        data.write_text("".join(json.dumps(row) + "\n" for row in rows[name]))
+        text = TASK.format(stock=source, name=name, split=split, data=data, cache=path / "cache")
+        if split == "test":
+            text += "validation_split: null\n"
+        (path / f"{name}.yaml").write_text(text)
+    return path
+
+
+def run_harness(model: Any, tasks_folder: Path) -> dict[str, dict[str, float]]:
+    from lm_eval import simple_evaluate
+    from lm_eval.tasks import TaskManager
+
+    names = ["hellaswag", "arc_easy"]
+    result = simple_evaluate(
+        model=model,
+        tasks=[f"parity_{name}" for name in names],
+        task_manager=TaskManager(include_path=str(tasks_folder), include_defaults=False),
+        bootstrap_iters=0,
+        log_samples=False,
+    )
+    return {
+        name: {m: result["results"][f"parity_{name}"][f"{m},none"] for m in ("acc", "acc_norm")}
+        for name in names
+    }
+
+
+@pytest.fixture(scope="module")
+def anchor(
+    folder: Path, tasks_folder: Path
+) -> tuple[dict[str, dict[str, float]], dict[Any, float]]:
+    """Scores of the harness's own model, and (context ids, continuation ids) -> log-likelihood."""
+    from lm_eval.models.huggingface import HFLM
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    seen: dict[Any, float] = {}
+
+    class Recording(HFLM):  # type: ignore[misc]
+        def _loglikelihood_tokens(self, requests: Any, *args: Any, **options: Any) -> Any:
+            answers = super()._loglikelihood_tokens(requests, *args, **options)
+            for (_, context, continuation), (value, _) in zip(requests, answers, strict=True):
+                seen[tuple(context), tuple(continuation)] = float(value)
+            return answers
+
+    harness = Recording(
+        pretrained=AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32),
+        tokenizer=AutoTokenizer.from_pretrained(folder),
+        batch_size=16,
+        add_bos_token=True,
+        device="cpu",
+    )
+    return run_harness(harness, tasks_folder), seen
+
+
+def test_same_tokens_log_likelihoods_and_scores(
+    chosen: dict[str, list[Any]],
+    folder: Path,
+    anchor: tuple[dict[str, dict[str, float]], dict[Any, float]],
+) -> None:
+    from model.tokenizer import Tokenizer
+    from model.weights import load_model
+    from tasks.evaluation.answering import answer_choices
+    from tasks.evaluation.benchmarks.base import ChoiceBenchmark
+    from tasks.evaluation.benchmarks.registry import benchmark
+    from tasks.evaluation.requests import fit_choices
+    from tasks.evaluation.scorer import Scorer
+
+    expected, seen = anchor
+    tokenizer = Tokenizer(folder / "tokenizer.model")
+    scorer = Scorer(load_model(folder))
+    requests_made = 0
+    worst = 0.0
+    asked = set()
+    for name, items in chosen.items():
+        found = benchmark(name)
+        assert isinstance(found, ChoiceBenchmark) and len(items) == ITEMS
+        requests = [found.request(item, ()) for item in items]
+        records = answer_choices(found, items, requests, scorer, tokenizer)
+        for request, record in zip(requests, records, strict=True):
+            pairs, fitted = fit_choices(tokenizer, request, scorer.context_length)
+            assert not fitted.truncated
+            for pair, value in zip(pairs, record["logprobs"], strict=True):
+                key = (pair.context, pair.continuation)
+                assert key in seen, f"{name} {request.item_id}: other token ids"
+                asked.add(key)
+                worst = max(worst, abs(seen[key] - value))
+                requests_made += 1
+        for metric in ("acc", "acc_norm"):
+            mean = sum(record["values"][metric] for record in records) / len(records)
+            assert mean == pytest.approx(expected[name][metric], abs=1e-12), (name, metric)
+            assert 0.1 < mean < 0.6  # a model that prefers one place for all would prove nothing
+    assert requests_made >= 2 * ITEMS * 3
+    assert asked == set(seen)
+    assert worst < 1e-4, worst
+
+
+def test_the_harness_on_our_engine_gives_the_same_scores(
+    folder: Path,
+    tasks_folder: Path,
+    anchor: tuple[dict[str, dict[str, float]], dict[Any, float]],
+) -> None:
+    from tasks.evaluation.adapter import HarnessModel
+
+    assert run_harness(HarnessModel.load(folder), tasks_folder) == anchor[0]
