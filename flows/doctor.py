@@ -6,62 +6,32 @@ Nothing is repaired or created here. A check that cannot be made says so and is 
 from __future__ import annotations
 
 import os
-import platform
 import shutil
 import socket
 import tempfile
-from collections.abc import Callable, Mapping
-from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import httpx
-from packaging.specifiers import SpecifierSet
-from packaging.version import Version
-from pydantic import BaseModel, ConfigDict
 from rich.markup import escape
 from rich.table import Table
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from flows.installation import (
+    Check,
+    Status,
+    check_packages,
+    check_pins,
+    check_python,
+    check_telemetry,
+    pass_or_fail,
+)
 from registry.database import RegistryError, RegistryNotMigrated, current_revision, open_registry
 from registry.settings import Settings
 
-DISTRIBUTION = "arriero"
-PACKAGES = ("flows", "tasks", "model", "registry", "dashboards")
-PYTHON = ">=3.11"
-# DESIGN section 11; the reason is what happens outside of the range.
-PINS = {
-    "prefect": (">=3.8.8,<3.9", "the flows are tested with this server"),
-    "fastapi": (">=0.139,<0.151", "newer ones keep the Prefect server from starting"),
-    "sqlalchemy": (">=2.0.40,<2.1", "2.1 stops Prefect's schedules without an error"),
-    "mlflow": (">=3.17,<3.18", "links and tables of its pages are of this version"),
-    "torch": (">=2.13,<2.14", "numerics and checkpoint format are of this version"),
-    "accelerate": (">=1.15,<1.16", "launch and wrapping are tested with this version"),
-    "codecarbon": (">=3.3,<3.4", "others fail silently in other ways; this one is guarded"),
-}
 SOURCES = ("commoncrawl", "c4", "github", "wikipedia", "books", "arxiv", "stackexchange")
 LOW_DISK_GB, NO_DISK_GB = 10.0, 1.0
-# Value that keeps each product quiet. MLflow knows DO_NOT_TRACK only as the word "true".
-TELEMETRY = {
-    "DO_NOT_TRACK": "true",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-}
-
-Status = Literal["ok", "warn", "fail"]
-
-
-class Check(BaseModel):
-    """One thing looked at. ``remedy`` is empty when all is well."""
-
-    model_config = ConfigDict(frozen=True)
-
-    name: str
-    status: Status
-    found: str
-    expected: str
-    remedy: str = ""
 
 
 def diagnose(settings: Settings) -> list[Check]:
@@ -97,54 +67,6 @@ def render(checks: list[Check]) -> Table:
     return table
 
 
-def check_python() -> Check:
-    """The interpreter's version."""
-    found = platform.python_version()
-    good = Version(found) in SpecifierSet(PYTHON)
-    remedy = "" if good else f"make the environment again with Python {PYTHON}: `make setup`"
-    return _check("python", good, found, PYTHON, remedy)
-
-
-def check_pins() -> list[Check]:
-    """Versions that are known to work together, one check per package."""
-    checks = []
-    for name, (pin, reason) in PINS.items():
-        remedy = f"pip install '{name}{pin}' ({reason})"
-        try:
-            found = version(name)
-        except PackageNotFoundError:
-            checks.append(_check(name, False, "not installed", pin, remedy))
-            continue
-        good = SpecifierSet(pin).contains(Version(found), prereleases=True)
-        checks.append(_check(name, good, found, pin, "" if good else remedy))
-    return checks
-
-
-def check_packages(
-    owners: Callable[[], Mapping[str, list[str]]] = packages_distributions,
-) -> Check:
-    """Our top-level names are common words: nobody else may have installed one."""
-    expected = f"{', '.join(PACKAGES)} belong to {DISTRIBUTION} alone"
-    installed = owners()
-    found = {name: sorted(set(installed.get(name, []))) for name in PACKAGES}
-    foreign = {n: [d for d in ds if d != DISTRIBUTION] for n, ds in found.items()}
-    clashes = [f"{n} is also of {', '.join(ds)}" for n, ds in foreign.items() if ds]
-    if clashes:
-        others = " ".join(sorted({d for ds in foreign.values() for d in ds}))
-        remedy = f"pip uninstall {others}, or use an environment of its own: `make setup`"
-        return _check("package names", False, "; ".join(clashes), expected, remedy)
-    missing = [name for name, ds in found.items() if not ds]
-    if missing:
-        return Check(
-            name="package names",
-            status="warn",
-            found=f"not installed: {', '.join(missing)} (running from the sources)",
-            expected=expected,
-            remedy="pip install -e . in the checkout",
-        )
-    return _check("package names", True, "ours alone", expected)
-
-
 def check_places(settings: Settings) -> list[Check]:
     """Home and store can be written and have room."""
     checks = []
@@ -159,7 +81,7 @@ def check_places(settings: Settings) -> list[Check]:
         except OSError as error:
             remedy = f"make {existing} a writable folder, or set {variable} to another one"
             found = f"{folder}: {error.strerror}"
-            checks.append(_check(name, False, found, expected, remedy))
+            checks.append(pass_or_fail(name, False, found, expected, remedy))
             continue
         status: Status = "fail" if free < NO_DISK_GB else "warn" if free < LOW_DISK_GB else "ok"
         state = "" if folder.exists() else " (not made yet)"
@@ -192,8 +114,8 @@ def check_registry(settings: Settings) -> Check:
         )
     except RegistryError as error:
         remedy = "do what the message says, then run `arriero doctor` again"
-        return _check("registry", False, str(error), expected, remedy)
-    return _check("registry", True, found, expected)
+        return pass_or_fail("registry", False, str(error), expected, remedy)
+    return pass_or_fail("registry", True, found, expected)
 
 
 def check_databases(settings: Settings) -> Check:
@@ -216,8 +138,8 @@ def check_databases(settings: Settings) -> Check:
     remedy = "give each its own: ARRIERO_REGISTRY_URL, PREFECT_API_DATABASE_CONNECTION_URL,"
     remedy += " MLFLOW_BACKEND_STORE_URI"
     if clashes:
-        return _check("databases", False, "; ".join(clashes), expected, remedy)
-    return _check("databases", True, "separate", expected)
+        return pass_or_fail("databases", False, "; ".join(clashes), expected, remedy)
+    return pass_or_fail("databases", True, "separate", expected)
 
 
 def _database_place(url: str) -> tuple[Any, ...]:
@@ -229,25 +151,6 @@ def _database_place(url: str) -> tuple[Any, ...]:
     if parsed.get_backend_name() == "sqlite":
         return ("sqlite", str(Path(parsed.database or ":memory:").absolute()))
     return (parsed.get_backend_name(), parsed.host, parsed.port, parsed.database)
-
-
-def check_telemetry(environment: Mapping[str, str]) -> Check:
-    """Nobody is told what runs here. Unset is fine: the services are started with these values."""
-    expected = ", ".join(f"{name}={value}" for name, value in TELEMETRY.items())
-    wrong = [
-        f"{name}={environment[name]}"
-        for name, value in TELEMETRY.items()
-        if environment.get(name, value).lower() != value
-    ]
-    if wrong:
-        return Check(
-            name="telemetry",
-            status="warn",
-            found=", ".join(wrong),
-            expected=expected,
-            remedy=f"export {expected.replace(', ', ' ')}, or unset them",
-        )
-    return _check("telemetry", True, "off", expected)
 
 
 def check_services(settings: Settings) -> list[Check]:
@@ -274,7 +177,7 @@ def check_services(settings: Settings) -> list[Check]:
         healthy = _answers(f"{api.rstrip('/')}/health")
         remedy = "" if healthy else "start that server, or unset PREFECT_API_URL"
         found = f"{api} {'answers' if healthy else 'does not answer'}"
-        checks.append(_check("prefect api", healthy, found, "answers", remedy))
+        checks.append(pass_or_fail("prefect api", healthy, found, "answers", remedy))
     ours = {stack.ports[name]: name for name in stack.ports} if stack else {}
     for name, port in USUAL_PORTS.items():
         state = "used by us" if port in ours else "free" if _port_is_free(port) else "taken"
@@ -333,7 +236,7 @@ def check_gpu() -> Check:
     gpus = Nvml().gpus
     expected = "GPUs with energy counters, or none"
     if not gpus:
-        return _check("gpu", True, "none: everything runs on the CPU", expected)
+        return pass_or_fail("gpu", True, "none: everything runs on the CPU", expected)
     found = ", ".join(f"{gpu['index']}: {gpu['name']}" for gpu in gpus)
     blind = [str(gpu["index"]) for gpu in gpus if "no_counter" in gpu]
     return Check(
@@ -357,10 +260,10 @@ def check_meter(settings: Settings) -> Check:
     problems = read_session(sessions[-1]).problems if sessions else []
     if problems:
         remedy = "restore the file from a backup; its changed records do not count"
-        return _check("energy meter", False, "; ".join(problems[:3]), expected, remedy)
+        return pass_or_fail("energy meter", False, "; ".join(problems[:3]), expected, remedy)
     info = read_info(settings.home)
     if info is None or not lock_held(settings.home):
-        return _check("energy meter", True, "not running", expected)
+        return pass_or_fail("energy meter", True, "not running", expected)
     good = info.status == "metering"
     return Check(
         name="energy meter",
@@ -376,10 +279,10 @@ def check_data(settings: Settings) -> Check:
     expected = "corpus/<source>/, bench/<benchmark>/, instruct/<dataset>/"
     root = settings.data
     if root is None:
-        return _check("data", True, "not set: the generated sample is used", expected)
+        return pass_or_fail("data", True, "not set: the generated sample is used", expected)
     if not root.is_dir():
         remedy = "set ARRIERO_DATA to the folder of the dumps, or unset it for the sample"
-        return _check("data", False, f"{root} is not a folder", expected, remedy)
+        return pass_or_fail("data", False, f"{root} is not a folder", expected, remedy)
     missing = [f"corpus/{s}" for s in SOURCES if not _has_files(root / "corpus" / s)]
     missing += [part for part in ("bench", "instruct") if not _has_files(root / part)]
     # The nano preset reads GitHub from the installed packages instead.
@@ -395,13 +298,3 @@ def check_data(settings: Settings) -> Check:
 
 def _has_files(folder: Path) -> bool:
     return folder.is_dir() and any(folder.iterdir())
-
-
-def _check(name: str, good: bool, found: str, expected: str, remedy: str = "") -> Check:
-    return Check(
-        name=name,
-        status="ok" if good else "fail",
-        found=found,
-        expected=expected,
-        remedy="" if good else remedy,
-    )

@@ -14,7 +14,7 @@ import pytest
 from packaging.requirements import Requirement
 from rich.console import Console
 
-from flows import doctor
+from flows import doctor, installation
 from registry.database import upgrade
 from registry.settings import Settings
 from tasks.emissions.records import ChainWriter, node_id
@@ -33,17 +33,17 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settin
 def test_pins_are_those_of_the_project() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     declared = {r.name: r.specifier for r in map(Requirement, project["dependencies"])}
-    for name, (pin, _) in doctor.PINS.items():
+    for name, (pin, _) in installation.PINS.items():
         assert declared[name] == Requirement(name + pin).specifier, name
-    assert project["requires-python"] == doctor.PYTHON
+    assert project["requires-python"] == installation.PYTHON
 
 
 def test_a_package_outside_the_pins_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     installed = importlib.metadata.version
     monkeypatch.setattr(
-        doctor, "version", lambda name: "0.165.0" if name == "fastapi" else installed(name)
+        installation, "version", lambda name: "0.165.0" if name == "fastapi" else installed(name)
     )
-    checks = {c.name: c for c in doctor.check_pins()}
+    checks = {c.name: c for c in installation.check_pins()}
     assert checks["fastapi"].status == "fail"
     assert (checks["fastapi"].found, checks["fastapi"].expected) == ("0.165.0", ">=0.139,<0.151")
     assert "pip install 'fastapi>=0.139,<0.151'" in checks["fastapi"].remedy
@@ -56,8 +56,8 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
             raise importlib.metadata.PackageNotFoundError(name)
         return importlib.metadata.version(name)
 
-    monkeypatch.setattr(doctor, "version", version)
-    bad = [c for c in doctor.check_pins() if c.status == "fail"]
+    monkeypatch.setattr(installation, "version", version)
+    bad = [c for c in installation.check_pins() if c.status == "fail"]
     assert [(c.name, c.found) for c in bad] == [("codecarbon", "not installed")]
 
 
@@ -70,7 +70,7 @@ def test_the_whole_diagnosis_is_quick_and_renders(settings: Settings) -> None:
     assert len(names) == len(set(names))
     assert {"python", "torch", "home", "registry", "port 4200", "sandbox"} <= set(names)
     assert all(c.remedy for c in checks if c.status != "ok")
-    odd = doctor.Check(name="odd", status="fail", found="[Errno 13] no", expected="")
+    odd = installation.Check(name="odd", status="fail", found="[Errno 13] no", expected="")
     console = Console(width=160, file=io.StringIO())
     console.print(doctor.render([*checks, odd]))
     assert isinstance(console.file, io.StringIO)
@@ -106,16 +106,18 @@ def test_shared_databases_are_refused(settings: Settings, monkeypatch: pytest.Mo
 
 
 def test_foreign_owner_of_a_package_name_is_named() -> None:
-    owners = {name: ["arriero"] for name in doctor.PACKAGES} | {"model": ["arriero", "other"]}
-    check = doctor.check_packages(lambda: owners)
+    owners = {name: ["arriero"] for name in installation.PACKAGES} | {"model": ["arriero", "other"]}
+    check = installation.check_packages(lambda: owners)
     assert check.status == "fail" and check.found == "model is also of other"
     assert "pip uninstall other" in check.remedy
-    assert doctor.check_packages(dict).status == "warn"
+    assert installation.check_packages(dict).status == "warn"
 
 
 def test_telemetry_that_would_speak_is_named() -> None:
-    assert doctor.check_telemetry({}).status == "ok"
-    check = doctor.check_telemetry({"DO_NOT_TRACK": "1"})  # MLflow does not know this spelling
+    assert installation.check_telemetry({}).status == "ok"
+    check = installation.check_telemetry(
+        {"DO_NOT_TRACK": "1"}
+    )  # MLflow does not know this spelling
     assert check.status == "warn" and check.found == "DO_NOT_TRACK=1"
 
 
@@ -148,7 +150,7 @@ def test_an_edited_energy_record_is_found(settings: Settings) -> None:
 
 
 def test_data_layout(tmp_path: Path) -> None:
-    def check(root: Path) -> doctor.Check:
+    def check(root: Path) -> installation.Check:
         return doctor.check_data(Settings(home=tmp_path / "home", data=root))
 
     assert check(tmp_path / "nowhere").status == "fail"
