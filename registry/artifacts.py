@@ -14,11 +14,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from sqlalchemy import delete, select
-from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session
-
 from registry import files as disk
+from registry.catalogue import ADOPTED, check_references, mark_missing, register
 from registry.database import Registry
 from registry.files import MANIFEST, StoreError, storage_errors
 from registry.manifest import (
@@ -32,13 +29,10 @@ from registry.manifest import (
     wrong_sizes,
 )
 from registry.runs import add_event, record_event
-from registry.schema import Artifact, ArtifactInput, Run, now
+from registry.schema import Artifact, now
 from registry.staging import DAY_S, Staging
 
 __all__ = ["ArtifactMissing", "ArtifactRef", "Kind", "Manifest", "Store", "recipe_key", "ref_of"]
-
-
-ADOPTED = "adopted"  # event: a directory without a row was registered
 
 
 class ArtifactMissing(StoreError):
@@ -73,7 +67,7 @@ class Store:
             ref = ref_of(row)
             inode = _inode(self.root / ref.uri)
             if inode is None:
-                self._mark_missing(ref)
+                mark_missing(self.registry, ref)
                 return None
             problems = self._quick_check(ref)
             if problems:
@@ -159,7 +153,7 @@ class Store:
         """
         if (staging / MANIFEST).exists():
             raise ValueError(f"{staging / MANIFEST}: the store writes this file; rename yours")
-        sample = sample or self._any_sample(inputs.values())
+        sample = check_references(self.registry, inputs, run_id) or sample
         with storage_errors(self.root):
             entries = {
                 name: disk.hash_file(staging / name, durable=True)
@@ -250,33 +244,9 @@ class Store:
         raise StoreError(f"{final} can neither be used nor replaced; move it away and run again")
 
     def _register(self, manifest: Manifest, event: str | None = None) -> ArtifactRef:
-        """Write the row of a directory that is in place; idempotent across processes."""
-        try:
-            return self._register_once(manifest, event)
-        except IntegrityError:
-            # Another process inserted the same key between our read and our insert.
-            return self._register_once(manifest, event)
-
-    def _register_once(self, manifest: Manifest, event: str | None) -> ArtifactRef:
-        with self.registry.session() as session:
-            row = session.get(Artifact, manifest.key, with_for_update=True)
-            if row is not None and row.state == "present" and row.digest == manifest.digest:
-                return ref_of(row)
-            if row is None:
-                row = Artifact(key=manifest.key)
-                session.add(row)
-            elif row.digest != manifest.digest:
-                payload = {"key": row.key, "stage": row.stage, "kept": manifest.digest}
-                payload |= {"replaced": row.digest, "state": row.state}
-                add_event(session, "digest-mismatch", payload, run_id=manifest.run_id)
-            _fill(row, manifest, self._folder(manifest.kind, manifest.key).relative_to(self.root))
-            if event == ADOPTED and session.get(Run, manifest.run_id or "") is None:
-                row.run_id = None  # adopted into a registry that does not know the run
-            session.flush()
-            _replace_inputs(session, manifest)
-            if event is not None:
-                add_event(session, event, {"key": row.key, "stage": row.stage})
-            return ref_of(row)
+        """Write the row of a directory that is in place."""
+        uri = self._folder(manifest.kind, manifest.key).relative_to(self.root)
+        return register(self.registry, manifest, uri, event)
 
     def _adopt(self, folder: Path, kind: Kind, key: str) -> ArtifactRef | None:
         """Register a published directory that has no live row, once it is fully verified."""
@@ -312,13 +282,6 @@ class Store:
             return [f"{MANIFEST}: key or digest differs from the registry's"]
         return wrong_sizes(folder, manifest)
 
-    def _mark_missing(self, ref: ArtifactRef) -> None:
-        with self.registry.session() as session:
-            row = session.get(Artifact, ref.key, with_for_update=True)
-            if row is not None and row.state == "present":
-                row.state = "missing"
-                add_event(session, "artifact-missing", {"key": ref.key, "uri": ref.uri})
-
     def _set_aside(self, folder: Path, inode: int | None) -> Path | None:
         """Move a directory into ``quarantine``; None when it is gone, or another one by now."""
         if inode is not None and _inode(folder) != inode:
@@ -333,14 +296,6 @@ class Store:
             disk.fsync_folder(aside.parent)
             return aside
 
-    def _any_sample(self, inputs: Iterable[ArtifactRef]) -> bool:
-        keys = [ref.key for ref in inputs]
-        with self.registry.reading() as session:
-            rows = session.scalars(
-                select(Artifact.key).where(Artifact.key.in_(keys), Artifact.sample)
-            ).all()
-        return bool(rows)
-
 
 def _inode(folder: Path) -> int | None:
     """Inode of a directory, None when it is not there."""
@@ -348,31 +303,3 @@ def _inode(folder: Path) -> int | None:
         return folder.stat().st_ino
     except FileNotFoundError:
         return None
-
-
-def _fill(row: Artifact, manifest: Manifest, uri: Path) -> None:
-    row.digest = manifest.digest
-    row.kind = manifest.kind.value
-    row.stage = manifest.stage
-    row.stage_version = manifest.stage_version
-    row.uri = uri.as_posix()
-    row.size = manifest.size
-    row.manifest = manifest.model_dump(mode="json")
-    row.sample = manifest.sample
-    row.reproducibility = manifest.reproducibility
-    row.state = "present"
-    row.created_at = manifest.created_at
-    row.run_id = manifest.run_id
-
-
-def _replace_inputs(session: Session, manifest: Manifest) -> None:
-    session.execute(delete(ArtifactInput).where(ArtifactInput.artifact_key == manifest.key))
-    for name, digest in manifest.inputs.items():
-        session.add(
-            ArtifactInput(
-                artifact_key=manifest.key,
-                name=name,
-                input_key=manifest.input_keys[name],
-                input_digest=digest,
-            )
-        )

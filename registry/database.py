@@ -54,6 +54,10 @@ class RegistryUnreachable(RegistryError):
     """The database server does not answer, or the file is no database."""
 
 
+class RegistryBusy(RegistryError):
+    """Another process held the SQLite registry for longer than a minute."""
+
+
 class RegistryForeign(RegistryError):
     """The database belongs to another program."""
 
@@ -250,6 +254,11 @@ def _named_errors(url: URL) -> Iterator[None]:
             raise RegistryNotWritable(
                 f"registry {_shown(url)} cannot be written ({cause}); free or unlock the file and "
                 "its folder, or set ARRIERO_REGISTRY_URL"
+            ) from error
+        if "database is locked" in cause:
+            raise RegistryBusy(
+                f"registry {_shown(url)} was held by another process for "
+                f"{BUSY_TIMEOUT_MS // 1000} s; end that process, or use PostgreSQL"
             ) from error
         unreachable = isinstance(error, OperationalError) and (
             error.connection_invalidated or "unable to open" in cause or "connection" in cause

@@ -75,7 +75,9 @@ class EmissionTotals(BaseModel):
 def upsert_emissions(registry: Registry, entries: Iterable[EmissionEntry]) -> int:
     """Record or replace ledger rows by ``entry_id``; how many were written.
 
-    An entry that was closed is not opened again by a late report of its beginning.
+    An entry that was closed is not opened again by a late report of its beginning. The energy of
+    a run that this registry does not know (the meter outlives a registry) is kept without its
+    run; the id stays in ``details["unknown_run_id"]``.
     """
     written = 0
     with registry.session() as session:
@@ -83,7 +85,11 @@ def upsert_emissions(registry: Registry, entries: Iterable[EmissionEntry]) -> in
             row = session.get(Emission, entry.entry_id, with_for_update=True)
             if row is not None and row.status != "open" and entry.status == "open":
                 continue
-            session.merge(Emission(**entry.model_dump()))
+            values = entry.model_dump()
+            if entry.run_id is not None and session.get(Run, entry.run_id) is None:
+                values["run_id"] = None
+                values["details"] = entry.details | {"unknown_run_id": entry.run_id}
+            session.merge(Emission(**values))
             written += 1
     return written
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -42,9 +43,9 @@ def fingerprint(
 ) -> list[RawFile]:
     """Every regular file under ``root``, sorted by path.
 
-    Links are followed only to files inside ``root``; links that lead out and links to folders are
-    left out. ``progress(fraction of bytes, line)``. Raises ``ValueError`` when ``root`` is no
-    folder or a file cannot be read.
+    Links are followed only to files inside ``root``; one that leads out or nowhere is left out
+    with a warning (a link to a folder inside adds nothing). ``progress(fraction of bytes, line)``.
+    Raises ``ValueError`` when ``root`` is no folder or a file cannot be read.
     """
     if not root.is_dir():
         raise ValueError(f"{root} is not a folder; name the folder that holds the raw dump")
@@ -74,10 +75,12 @@ def _walk(root: Path) -> Iterator[tuple[str, Path]]:
     """(relative posix path, real path) of the files; ``root`` is resolved."""
     for folder, folders, names in os.walk(root, onerror=_raise):
         folders.sort()
-        for name in names:
+        for name in (*names, *folders):
             path = Path(folder) / name
             real = path.resolve() if path.is_symlink() else path
-            if real.is_file() and real.is_relative_to(root):
+            if not real.exists() or not real.is_relative_to(root):
+                warnings.warn(f"{path} leads to {real}, not into the dump: left out", stacklevel=3)
+            elif real.is_file():
                 yield path.relative_to(root).as_posix(), real
 
 

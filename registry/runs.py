@@ -10,15 +10,41 @@ import getpass
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from registry.database import Registry
-from registry.manifest import ArtifactRef, Kind, ref_of
-from registry.schema import RUN_STATUSES, Artifact, Evaluation, Event, MetricSummary, Run, now
+from registry.evaluations import (
+    EvaluationRow,
+    list_evaluations,
+    models_without_evaluation,
+    record_evaluations,
+)
+from registry.schema import RUN_STATUSES, Event, MetricSummary, Run, now
+
+__all__ = [
+    "EvaluationRow",
+    "MetricRow",
+    "RunAlreadyEnded",
+    "UnknownRun",
+    "add_event",
+    "finish_run",
+    "get_run",
+    "link_run",
+    "list_evaluations",
+    "list_events",
+    "list_metrics",
+    "list_runs",
+    "mark_lost",
+    "models_without_evaluation",
+    "record_evaluations",
+    "record_event",
+    "record_metric_summary",
+    "start_run",
+]
 
 
 class UnknownRun(ValueError):
@@ -40,37 +66,6 @@ class MetricRow(BaseModel):
     max: float
     count: int = Field(ge=1)
     last_step: int
-
-
-class EvaluationRow(BaseModel):
-    """One row of an evaluation's ``results.json``. ``value`` is there exactly when it ran."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    benchmark: str = Field(min_length=1)
-    metric: str = Field(min_length=1)
-    value: float | None = None
-    stderr: float | None = None
-    n: int = Field(default=0, ge=0)
-    shots: int = Field(default=0, ge=0)
-    protocol_version: int = 1
-    prompt_hash: str | None = None
-    data_sha256: str | None = None
-    truncated: int = Field(default=0, ge=0)
-    status: Literal["ok", "not run"] = "ok"
-    reason: str | None = None
-    sample: bool = False
-
-    @model_validator(mode="after")
-    def _value_when_ok(self) -> EvaluationRow:
-        if (self.status == "ok") != (self.value is not None):
-            raise ValueError(
-                f"{self.benchmark} {self.metric}: a row that is ok has a value, "
-                "one that was not run has none"
-            )
-        if self.status == "not run" and not self.reason:
-            raise ValueError(f"{self.benchmark} {self.metric}: say why it was not run")
-        return self
 
 
 def start_run(
@@ -230,64 +225,6 @@ def record_metric_summary(registry: Registry, run_id: str, rows: Iterable[Metric
             session.merge(MetricSummary(run_id=run_id, **row.model_dump()))
 
 
-def record_evaluations(
-    registry: Registry,
-    *,
-    artifact_key: str,
-    model_key: str,
-    rows: Iterable[EvaluationRow | Mapping[str, Any]],
-) -> int:
-    """Record the rows of an evaluation artifact about a model artifact; how many were new.
-
-    Idempotent: a row of the same artifact, benchmark, metric and shots is kept as it is. A model
-    made from sample data makes every row about it a sample row. Raises ``ValueError`` for an
-    unknown artifact or a bad row; then none is recorded.
-    """
-    checked = [
-        row if isinstance(row, EvaluationRow) else EvaluationRow.model_validate(dict(row))
-        for row in rows
-    ]
-    with registry.session() as session:
-        model = session.get(Artifact, model_key)
-        if model is None or session.get(Artifact, artifact_key) is None:
-            missing = model_key if model is None else artifact_key
-            raise ValueError(f"no artifact {missing} in the registry to attach evaluations to")
-        known = {
-            (row.benchmark, row.metric, row.shots)
-            for row in session.scalars(
-                select(Evaluation).where(Evaluation.artifact_key == artifact_key)
-            )
-        }
-        fresh = [row for row in checked if (row.benchmark, row.metric, row.shots) not in known]
-        for row in fresh:
-            values = row.model_dump()
-            values["sample"] = row.sample or model.sample
-            session.add(
-                Evaluation(
-                    artifact_key=artifact_key,
-                    model_key=model_key,
-                    model_digest=model.digest,
-                    **values,
-                )
-            )
-    return len(fresh)
-
-
-def models_without_evaluation(session: Session) -> list[ArtifactRef]:
-    """Models in the store that no evaluation row tells about, oldest first."""
-    evaluated = select(Evaluation.model_key)
-    rows = session.scalars(
-        select(Artifact)
-        .where(
-            Artifact.kind == Kind.MODEL.value,
-            Artifact.state == "present",
-            Artifact.key.not_in(evaluated),
-        )
-        .order_by(Artifact.created_at, Artifact.key)
-    )
-    return [ref_of(row) for row in rows]
-
-
 def get_run(registry: Registry, run_id: str) -> Run:
     """One run by its id or an unambiguous prefix; raises ``UnknownRun``."""
     with registry.reading() as session:
@@ -334,19 +271,6 @@ def list_events(
         query = query.where(Event.run_id == run_id)
     if kind is not None:
         query = query.where(Event.kind == kind)
-    with registry.reading() as session:
-        return session.scalars(query).all()
-
-
-def list_evaluations(
-    registry: Registry, *, model_key: str | None = None, artifact_key: str | None = None
-) -> Sequence[Evaluation]:
-    """Evaluation rows of a model, or of one evaluation artifact, in the order they were made."""
-    query = select(Evaluation).order_by(Evaluation.id)
-    if model_key is not None:
-        query = query.where(Evaluation.model_key == model_key)
-    if artifact_key is not None:
-        query = query.where(Evaluation.artifact_key == artifact_key)
     with registry.reading() as session:
         return session.scalars(query).all()
 

@@ -131,6 +131,15 @@ def test_inputs_are_edges_and_sample_is_inherited(store: Store, registry: Regist
     assert edges == {"sample": source.key, "real": real.key}
 
 
+def test_unknown_run_or_input_publishes_nothing(store: Store, put: Any) -> None:
+    with pytest.raises(ValueError, match="no run r9 in the registry"):
+        publish(store, "hello", run_id="r9")
+    stranger = put(Kind.RAW, "raw").model_copy(update={"key": "0" * 64})
+    with pytest.raises(ValueError, match=r"input 'corpus' .* is not in the registry"):
+        put(Kind.TOKENS, "tokens", None, {"corpus": stranger})
+    assert not (store.root / "tokens").exists()
+
+
 def test_second_producer_with_the_same_content_changes_nothing(
     store: Store, registry: Registry
 ) -> None:

@@ -12,10 +12,11 @@ from alembic import command
 from sqlalchemy import inspect, select, text
 from sqlalchemy.exc import IntegrityError
 
-from registry import runs
+from registry import database, runs
 from registry.database import (
     VERSION_TABLE,
     Registry,
+    RegistryBusy,
     RegistryForeign,
     RegistryNotMigrated,
     RegistryNotWritable,
@@ -204,6 +205,15 @@ def test_concurrent_writers_lose_no_update(url: str) -> None:
         worker.join(60)
     assert [worker.exitcode for worker in workers] == [0, 0, 0]
     assert runs.list_events(registry)[0].payload == {"count": 75}
+
+
+def test_registry_held_too_long_is_named(
+    registry: Registry, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "BUSY_TIMEOUT_MS", 50)
+    with registry.session(), pytest.raises(RegistryBusy, match="held by another process"):
+        runs.record_event(Registry(url), "late", {})
+    assert runs.list_events(registry) == []
 
 
 def test_concurrent_upgrades_all_succeed(tmp_path: Path) -> None:

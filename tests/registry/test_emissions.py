@@ -17,7 +17,7 @@ from registry.emissions import (
 )
 from registry.paper import table
 from registry.runs import start_run
-from registry.schema import now
+from registry.schema import Emission, now
 
 
 def entry(**change: Any) -> EmissionEntry:
@@ -52,6 +52,14 @@ def test_entry_is_replaced_and_not_added(registry: Registry) -> None:
     assert upsert_emissions(registry, [opened]) == 0  # a late beginning opens nothing again
     (row,) = entries_of_run(registry, run_id)
     assert (row.status, row.kwh_total) == ("completed", 4.0)
+
+
+def test_energy_of_an_unknown_run_is_kept(registry: Registry) -> None:
+    assert upsert_emissions(registry, [entry(run_id="of another registry")]) == 1
+    with registry.reading() as session:
+        (row,) = session.query(Emission).all()
+    assert (row.run_id, row.kwh_total) == (None, 4.0)
+    assert row.details == {"unknown_run_id": "of another registry"}
 
 
 def test_totals_of_a_run_tree(registry: Registry) -> None:

@@ -98,7 +98,11 @@ def test_links_out_of_the_dump_are_left_out(dump: Path, registry: Registry, tmp_
     (dump / "folder-out").symlink_to(tmp_path)
     (dump / "broken").symlink_to(dump / "nothing")
     (dump / "inside").symlink_to(dump / "a.txt")
-    files = {file.path: file.sha256 for file in fingerprint(dump, registry)}
+    (dump / "folder-inside").symlink_to(dump / "b")
+    with pytest.warns(UserWarning, match="left out") as warned:
+        files = {file.path: file.sha256 for file in fingerprint(dump, registry)}
+    named = sorted(Path(str(w.message).split(" leads to")[0]).name for w in warned)
+    assert named == ["broken", "folder-out", "out"]
     assert sorted(files) == ["a.txt", "b/c.txt", "b/empty", "inside"]
     assert files["inside"] == files["a.txt"]
 

@@ -29,7 +29,8 @@ Chain = dict[str, ArtifactRef]
 def champion_of(registry: Registry, put: Any, name: str, model: ArtifactRef) -> None:
     artifact = put(Kind.EVALUATION, "evaluation", None, {"model": model})
     row = {"benchmark": "boolq", "metric": "acc", "value": 0.6, "n": 10}
-    record_evaluations(registry, artifact_key=artifact.key, model_key=model.key, rows=[row])
+    with registry.session() as session:
+        record_evaluations(session, artifact=artifact, model=model, rows=[row])
     facts = Facts(lineage_problems=())
     decision = promote(
         registry, name=name, model=model, policy=GatePolicy(), facts=facts, decided_by="ada"

@@ -215,7 +215,8 @@ def test_chain_from_raw_files_to_champion(
     assert lineage_problems(lineage_tree(registry, store, model)) == []
     artifact = put(Kind.EVALUATION, "evaluation", None, {"model": model})
     row = {"benchmark": "boolq", "metric": "acc", "value": 0.5, "n": 10}
-    runs.record_evaluations(registry, artifact_key=artifact.key, model_key=model.key, rows=[row])
+    with registry.session() as session:
+        runs.record_evaluations(session, artifact=artifact, model=model, rows=[row])
     decision = promote(
         registry,
         name="llama-i",

@@ -26,7 +26,8 @@ def evaluated(registry: Registry, put: Any, value: float, seed: int, **fields: A
     model: ArtifactRef = put(Kind.MODEL, "export", {"m": f"weights {seed}"}, seed=seed, **fields)
     artifact = put(Kind.EVALUATION, "evaluation", {"r": f"rows {seed}"}, {"model": model})
     row = {"benchmark": "boolq", "metric": "acc", "value": value, "stderr": 0.001, "n": 100}
-    record_evaluations(registry, artifact_key=artifact.key, model_key=model.key, rows=[row])
+    with registry.session() as session:
+        record_evaluations(session, artifact=artifact, model=model, rows=[row])
     return model
 
 

@@ -105,9 +105,8 @@ def test_metric_summaries_replace_by_name(registry: Registry) -> None:
 
 
 def evaluate(registry: Registry, artifact: ArtifactRef, model: ArtifactRef, *rows: Any) -> int:
-    return runs.record_evaluations(
-        registry, artifact_key=artifact.key, model_key=model.key, rows=rows
-    )
+    with registry.session() as session:
+        return runs.record_evaluations(session, artifact=artifact, model=model, rows=rows)
 
 
 def test_evaluations_are_recorded_once(
