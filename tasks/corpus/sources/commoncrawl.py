@@ -85,7 +85,9 @@ def read(
                 funnel.reject("language", f"language {language}", kept, page.uri)
                 continue
             funnel.keep("language", kept)
-            identity = hashlib.sha256(f"{page.uri} {page.created}".encode()).hexdigest()[:24]
+            # One address may be crawled twice in a second, or stand in WARC, WET and ARC.
+            key = f"{page.uri} {page.created} {kept}".encode("utf-8", "surrogatepass")
+            identity = hashlib.sha256(key).hexdigest()[:24]
             yield Document(
                 id=f"commoncrawl:{identity}",
                 text=kept,

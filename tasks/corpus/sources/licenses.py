@@ -95,6 +95,9 @@ def license_of_metadata(metadata: Message | Any) -> str:
     named = _named(free)
     if named:
         return named
+    if re.fullmatch(r"[A-Za-z][\w.+-]+", free):
+        # Another licence by its name; a classifier that says otherwise does not overrule it.
+        return free
     classifiers = [
         str(value).split("::")[-1].strip()
         for value in metadata.get_all("Classifier") or ()

@@ -128,7 +128,6 @@ def _render(nodes: Any, parts: list[str]) -> None:
         elif isinstance(node, kinds.Heading):
             parts.append("\n\n" + _HEADING * node.level)
             _render(node.title.nodes, parts)
-            parts.append("\n")
         elif isinstance(node, kinds.HTMLEntity):
             character = node.normalize()
             parts.append(" " if character in ("\xa0", "\u2009", "\u202f") else character)
