@@ -55,6 +55,7 @@ def wait_for(condition: object, seconds: float = 20.0) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.faults
 def test_kill_loses_at_most_an_interval_and_the_chain_holds(home: Path) -> None:
     entry = "attempt"
     for _ in range(2):
@@ -80,7 +81,8 @@ def test_kill_loses_at_most_an_interval_and_the_chain_holds(home: Path) -> None:
     assert ledger.problems == []
     assert [e.status for e in ledger.entries] == ["completed", "completed", "open"]
     assert all(e.microjoules > 0 for e in ledger.entries)
-    assert ledger.entries[0].kwh_gap > 0
+    # The restart is a gap, or the bound if the machine took long over it.
+    assert ledger.entries[0].kwh_gap + ledger.entries[0].kwh_bound > 0
     assert sum(e.microjoules for e in ledger.entries) == ledger.totals[0].microjoules
 
 
@@ -111,9 +113,9 @@ def test_hostile_environment_still_meters_at_the_right_factor(
     monkeypatch.setenv("CODECARBON_FORCE_CARBON_INTENSITY_G_CO2E_KWH", "-5")
     monkeypatch.setenv("CODECARBON_FORCE_RAM_POWER", "100000")
     info = ensure(home)
-    time.sleep(3 * INTERVAL)
-    stop_meter(home)
     (path,) = session_files(home)
+    wait_for(lambda: len(read_session(path).records) >= 4)
+    stop_meter(home)
     records = [r for r in read_session(path).records if r["kind"] == "reading"]
     assert len(records) >= 3 and records[-1]["session_id"] == info.session
     watts = records[-1]["joules"]["ram"] / (records[-1]["boottime_s"] - records[0]["boottime_s"])
