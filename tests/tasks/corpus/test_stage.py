@@ -1,0 +1,74 @@
+"""The Prefect tasks of the corpus, run without a server through their plain functions."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from prefect.states import State
+from tasks.corpus.parameters import CorpusParameters
+from tasks.corpus.stage import assemble_corpus, fingerprint_source, prepare_source
+from tasks.runner import RunContext, open_workplace, settled
+
+from registry import runs
+from registry.database import upgrade
+from registry.settings import load_settings
+
+TEXTS = {"c4": "A text from the web.", "stackexchange": "Q: Why? A: Because."}
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunContext:
+    monkeypatch.setenv("ARRIERO_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("ARRIERO_REGISTRY_URL", raising=False)
+    (tmp_path / "home").mkdir()
+    upgrade(load_settings().registry_url)
+    place = open_workplace()
+    identity = runs.start_run(place.registry, flow="preparation", stage="preparation")
+    return RunContext(run_id=identity, flow="preparation")
+
+
+def test_chain_is_cached_until_a_dump_changes(tmp_path: Path, run: RunContext) -> None:
+    root = tmp_path / "data"
+    for source, text in TEXTS.items():
+        folder = root / "corpus" / source
+        folder.mkdir(parents=True)
+        lines = [json.dumps({"text": f"{text} {i}"}) for i in range(6)]
+        (folder / "a.jsonl").write_text("\n".join(lines))
+    parameters = CorpusParameters(allow_missing_sources=True)
+
+    def prepare(parameters: CorpusParameters) -> tuple[list[bool], Path]:
+        cached, documents = [], {}
+        for source in (*TEXTS, "books"):
+            raw = fingerprint_source.fn(source, parameters, str(root), False, run)
+            if raw is None:
+                assert source == "books"
+                continue
+            made = prepare_source.fn(source, parameters, settled(raw), str(root), run)
+            cached.append(isinstance(made, State))
+            documents[source] = settled(made)
+        made = assemble_corpus.fn(parameters, documents, run)
+        cached.append(isinstance(made, State))
+        return cached, open_workplace().store.path(settled(made))
+
+    cached, folder = prepare(parameters)
+    assert cached == [False, False, False]
+    assert (folder / "train/c4.parquet").is_file()
+    assert set(json.loads((folder / "mixture.json").read_text())["weights"]) == set(TEXTS)
+    assert prepare(parameters) == ([True, True, True], folder)
+    # The split is no concern of the sources.
+    assert prepare(parameters.model_copy(update={"validation_fraction": 0.3}))[0] == [
+        True, True, False,
+    ]  # fmt: skip
+    with (root / "corpus/c4/a.jsonl").open("a") as handle:
+        handle.write("\n" + json.dumps({"text": "One more."}))
+    assert prepare(parameters)[0] == [False, True, False]
+
+
+def test_missing_source_names_folder_and_option(tmp_path: Path, run: RunContext) -> None:
+    (tmp_path / "data/corpus").mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"corpus/arxiv.*allow_missing_sources"):
+        fingerprint_source.fn("arxiv", CorpusParameters(), str(tmp_path / "data"), False, run)
+    with pytest.raises(ValueError, match=r"no folder .*nowhere/corpus"):
+        fingerprint_source.fn("arxiv", CorpusParameters(), str(tmp_path / "nowhere"), False, run)
