@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -74,14 +75,25 @@ class Registry:
         self.url = make_url(url)
         self.engine = _make_engine(self.url)
         self._read_engine = self.engine.execution_options(registry_read=True)
+        self._writing = threading.local()
 
     @contextmanager
     def session(self) -> Iterator[Session]:
-        """One write transaction: committed at the end, rolled back on any exception."""
+        """One write transaction: committed at the end, rolled back on any exception.
+
+        Raises ``RuntimeError`` inside another one of the same thread: on SQLite the two would wait
+        for each other.
+        """
+        if getattr(self._writing, "now", False):
+            raise RuntimeError("a write transaction is open in this thread; pass its session on")
         maker = sessionmaker(self.engine, expire_on_commit=False)
-        with _named_errors(self.url), maker.begin() as session:
-            session.connection()  # takes the write lock now, not at the first statement
-            yield session
+        self._writing.now = True
+        try:
+            with _named_errors(self.url), maker.begin() as session:
+                session.connection()  # takes the write lock now, not at the first statement
+                yield session
+        finally:
+            self._writing.now = False
 
     @contextmanager
     def reading(self) -> Iterator[Session]:

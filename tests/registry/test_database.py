@@ -163,6 +163,13 @@ def test_session_rolls_back_everything(registry: Registry) -> None:
     assert runs.list_events(registry) == []
 
 
+def test_write_inside_a_write_fails_at_once(registry: Registry) -> None:
+    with pytest.raises(RuntimeError, match="pass its session on"), registry.session():
+        runs.record_event(registry, "nested", {})
+    runs.record_event(registry, "after", {})
+    assert [event.kind for event in runs.list_events(registry)] == ["after"]
+
+
 def test_times_are_aware_utc(registry: Registry) -> None:
     at = datetime(2026, 5, 1, 12, tzinfo=timezone(timedelta(hours=2)))
     run_id = runs.start_run(registry, flow="x", clock=lambda: at)
