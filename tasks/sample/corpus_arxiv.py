@@ -96,7 +96,8 @@ def _section(docstring: Docstring) -> str:
         if part.title:
             lines.append(rf"\subsection{{{escape(part.title)}}}")
         lines += body
-    return "\n".join(lines) + "\n" if len(lines) > 1 else ""
+    joined = "\n".join(lines) + "\n" if len(lines) > 1 else ""
+    return joined.replace("\\end{itemize}\n\\begin{itemize}\n", "")
 
 
 def _latex(blocks: list[Block]) -> Iterator[str]:

@@ -16,7 +16,7 @@ from pydoc_data.topics import topics
 
 from tasks.sample.archives import SourceReport, write_text
 from tasks.sample.environment import STANDARD_LIBRARY, Environment
-from tasks.sample.prose import is_prose, prose
+from tasks.sample.prose import is_prose, plain, prose
 
 WIDTH = 72
 REFERENCE_SHARE, LICENCE_SHARE = 0.35, 0.2  # of the characters; the rest is the library
@@ -101,10 +101,10 @@ def _chapter(title: str, paragraphs: Iterable[str]) -> str:
 def _reference_chapters() -> Iterator[str]:
     seen: set[str] = set()
     for topic in sorted(topics):
-        paragraphs = [
-            re.sub(r"\s+", " ", block).strip() for block in re.split(r"\n\s*\n", topics[topic])
-        ]
-        chosen = [text.replace('"', "") for text in paragraphs if is_prose(text)]
+        blocks = re.split(r"\n\s*\n", topics[topic])
+        # Code stands indented by three or more.
+        chosen = [plain(block) for block in blocks if not block.startswith("   ")]
+        chosen = [text.replace('"', "") for text in chosen if is_prose(text)]
         fresh = [text for text in chosen if text not in seen]
         seen.update(fresh)
         if len(fresh) > 2:

@@ -179,4 +179,4 @@ def _row(fields: dict[str, str]) -> str:
 
 
 def _quoted(value: str) -> str:
-    return quoteattr(CONTROL.sub("", value), {"\n": "&#xA;", "\t": "&#x9;", '"': "&quot;"})
+    return quoteattr(CONTROL.sub("", value), {'"': "&quot;"})

@@ -103,6 +103,7 @@ def _block(block: str) -> Iterator[tuple[str, str]]:
 def inline(text: str) -> str:
     """Text without emphasis, code marks, images and link targets."""
     text = re.sub(r"<[^<>\n]*>", "", text)
+    text = re.sub(r"\[!\[[^\]]*\](?:\([^)]*\))?\]\([^)]*\)", "", text)  # linked badges
     text = re.sub(r"!\[[^\]]*\]\([^)]*\)", "", text)
     text = re.sub(r"\[([^\]]*)\](?:\([^)]*\)|\[[^\]]*\])", r"\1", text)
     text = re.sub(r":[A-Za-z][\w:+-]*:`([^`]*)`", r"\1", text)

@@ -27,6 +27,7 @@ GOOGLE_HEADING = re.compile(
     r"|Example|Examples|Note|Notes|Inputs|Shape|Warning|References|See Also):{1,2}"
 )
 PARAGRAPH_DIRECTIVES = {"note", "warning", "tip", "important", "attention", "admonition", "hint"}
+ITEM_HEAD = re.compile(r"\*{0,2}\w[\w, *.]*(?: ?\([^)]*\))?:")
 NO_LETTER = re.compile(r"[^A-Za-z ]+")
 CODE_DIRECTIVES = {"code-block", "code", "testcode", "sourcecode", "parsed-literal", "ipython"}
 
@@ -167,7 +168,7 @@ def _parse(lines: list[str], title: str, after_colons: bool) -> Iterator[Block]:
         return
     elif first.startswith((">>>", "$ ", "In [")) or (after_colons and lines[0].startswith(" ")):
         yield Block("code", textwrap.dedent("\n".join(lines)))
-    elif title.lower() in ITEM_SECTIONS:
+    elif title.lower() in ITEM_SECTIONS and (lines[0][0] != " " or ITEM_HEAD.match(first)):
         yield from _items(lines)
     elif first.startswith(("- ", "* ")):
         for item in re.split(r"\n\s*[-*] ", "\n" + "\n".join(lines))[1:]:
