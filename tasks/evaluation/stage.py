@@ -9,6 +9,7 @@ from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from pydantic import BaseModel, ConfigDict
 
 from registry.artifacts import ArtifactRef, Kind
 from tasks.context import StageContext, StageResult, atomic_write_text
@@ -23,6 +24,12 @@ EVALUATION = Stage(
     kind=Kind.EVALUATION,
     libraries=("torch", "sentencepiece", "numpy"),
 )
+
+
+class NoParameters(BaseModel):
+    """A listing of files has nothing to choose."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", title="Benchmark files")
 
 
 def bench_files(parameters: EvaluationParameters) -> list[str]:
@@ -59,7 +66,7 @@ def fingerprint_bench(
     # Only the listing decides, not which benchmarks asked for it.
     return run_stage(
         BENCH,
-        EvaluationParameters(),
+        NoParameters(),
         {},
         run,
         write,
@@ -87,7 +94,11 @@ def evaluate_model(
     sample = open_workplace().store.manifest(bench).sample
     chosen = [benchmark(name) for name in parameters.benchmarks]
     # A protocol's version decides the result; so does the sandbox, without which nothing is run.
-    facts: dict[str, Any] = {"protocols": {found.name: found.protocol_version for found in chosen}}
+    # The sample flag is in every row, and two listings that differ only in it have one digest.
+    facts: dict[str, Any] = {
+        "protocols": {found.name: found.protocol_version for found in chosen},
+        "sample": sample,
+    }
     if any(isinstance(found, CodeBenchmark) for found in chosen):
         facts["sandbox_available"] = sandbox.probe().mode is not None
 
