@@ -9,11 +9,9 @@ from __future__ import annotations
 import gzip
 import hashlib
 import re
-import unicodedata
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ from tasks.corpus.documents import Document, Funnel
 from tasks.corpus.language import identify
 from tasks.corpus.parallel import ordered_map
 from tasks.corpus.parameters import CorpusParameters
+from tasks.corpus.sources.lines import SeenLines
 
 NOTES = (
     "commoncrawl: the perplexity filter (KenLM buckets) is off.",
@@ -29,6 +28,13 @@ NOTES = (
 BATCH_RECORDS = 32
 BATCH_BYTES = 4_000_000
 MAX_RECORD_BYTES = 8_000_000
+MAX_DEPTH = 2000
+_TAG = re.compile(r"<(/?)([a-zA-Z][\w-]*)")
+_NO_END_NAMES = (
+    "area base br col embed hr img input link meta param source track wbr p li dt dd tr td th"
+    " thead tbody tfoot option optgroup colgroup html head body font"
+)
+_NO_END_TAG = frozenset(_NO_END_NAMES.split())
 _HTML = ("text/html", "application/xhtml+xml")
 
 
@@ -100,51 +106,17 @@ def read(
             )
 
 
-class SeenLines:
-    """Line-level deduplication of cc_net: first 8 bytes of SHA-1 of the normalised line.
-
-    Holds one 8-byte key per distinct line (about 70 bytes of memory); the caller starts anew for
-    every group of files.
-    """
-
-    def __init__(self) -> None:
-        self._keys: set[bytes] = set()
-
-    def drop_repeated(self, text: str) -> str:
-        """``text`` without the lines that were shown before, in this text or another."""
-        kept = []
-        for line in text.split("\n"):
-            normal = normalise_line(line)
-            if not normal:
-                continue
-            key = hashlib.sha1(normal.encode("utf-8", "surrogatepass")).digest()[:8]
-            if key not in self._keys:
-                self._keys.add(key)
-                kept.append(line.rstrip())
-        return "\n".join(kept).strip()
-
-
-@lru_cache(maxsize=65536)
-def _fold(character: str) -> str:
-    category = unicodedata.category(character)
-    if category == "Nd":
-        return "0"
-    # Punctuation and what does not print; accents stay, as in cc_net's default.
-    return "" if category[0] in "PC" else character
-
-
-_ASCII_FOLD = {code: _fold(chr(code)) for code in range(128)}
-
-
-def normalise_line(line: str) -> str:
-    """cc_net's line key: stripped, lower case, digits as 0, no punctuation or control characters.
-
-    A line that is nothing but punctuation gives "".
-    """
-    line = line.strip().lower()
-    if line.isascii():
-        return line.translate(_ASCII_FOLD).strip()
-    return "".join(map(_fold, line)).strip()
+def too_deep(html: str) -> bool:
+    """Whether elements are nested so deeply that extraction, quadratic in it, would stall."""
+    if html.count("<") <= MAX_DEPTH:
+        return False
+    depth = 0
+    for close, tag in _TAG.findall(html):
+        if tag.lower() not in _NO_END_TAG:
+            depth = max(0, depth - 1) if close else depth + 1
+            if depth > MAX_DEPTH:
+                return True
+    return False
 
 
 def _extract(batch: Batch) -> tuple[list[tuple[Page, str]], Funnel]:
@@ -164,6 +136,9 @@ def _extract(batch: Batch) -> tuple[list[tuple[Page, str]], Funnel]:
                 html = bytes_to_str(page.payload, charset)
             except LookupError:  # a charset that does not exist, from the page's own headers
                 html = bytes_to_str(page.payload, detect_encoding(page.payload) or "utf-8")
+            if too_deep(html):
+                funnel.reject("html", "nested too deeply", html, page.uri)
+                continue
             funnel.keep("html", html)
             text = extract_plain_text(
                 html, main_content=True, alt_texts=False, preserve_formatting=True
@@ -210,15 +185,9 @@ def _pages(root: Path, name: str, funnel: Funnel) -> Iterator[Page]:
 def _warc_pages(path: Path, name: str, funnel: Funnel) -> Iterator[Page]:
     from fastwarc.warc import ArchiveIterator, WarcRecordType
 
-    # A list of pairs: FastWARC's record types have no hash.
-    skipped = [
-        (WarcRecordType.warcinfo, "warcinfo record"),
-        (WarcRecordType.request, "request record"),
-        (WarcRecordType.metadata, "metadata record"),
-        (WarcRecordType.revisit, "revisit record"),
-        (WarcRecordType.resource, "resource record"),
-        (WarcRecordType.continuation, "continuation record"),
-    ]
+    # A list, not a dict: FastWARC's record types have no hash.
+    names = ("warcinfo", "request", "metadata", "revisit", "resource", "continuation")
+    skipped = [(getattr(WarcRecordType, name), f"{name} record") for name in names]
     problem = _gzip_problem(path)
     with path.open("rb") as stream:
         # Some samples were saved with LF alone; the mode that reads those breaks other files.
@@ -268,9 +237,13 @@ def _http_page(record: Any, name: str, funnel: Funnel) -> Page | None:
         return None
     try:
         record.parse_http(auto_decode="all")
-        payload = record.reader.read()
+        # Bounded: a few megabytes of gzip inside a record unpack to gigabytes.
+        payload = record.reader.read(MAX_RECORD_BYTES + 1)
     except (OSError, ValueError):
         funnel.reject("read", "malformed HTTP response")
+        return None
+    if len(payload) > MAX_RECORD_BYTES:
+        funnel.reject("read", "record too large")
         return None
     headers = record.http_headers
     status = headers.status_code if headers is not None else None

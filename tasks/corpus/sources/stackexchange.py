@@ -33,7 +33,7 @@ def read(
     root: Path, files: Sequence[str], parameters: CorpusParameters, funnel: Funnel
 ) -> Iterator[Document]:
     """Questions with their answers of the largest sites, sites by name, questions by id."""
-    funnel.declare("site", "post")
+    funnel.declare("site", "post", "thread")
     with tempfile.TemporaryDirectory(prefix="stackexchange-") as scratch:
         posts, flat = _posts_files(root, files, Path(scratch), funnel)
         for site, path, name in _largest(posts, parameters.stackexchange_sites, funnel):
@@ -87,7 +87,9 @@ def _unpack(path: Path, name: str, folder: Path, funnel: Funnel) -> Path | None:
         funnel.bad_file(name, "corrupt archive", error)
         return None
     unpacked = folder / "Posts.xml"
-    assert unpacked.is_file() and not unpacked.is_symlink()
+    if unpacked.is_symlink() or not unpacked.is_file():
+        funnel.bad_file(name, "Posts.xml of the archive is no file")
+        return None
     return unpacked
 
 
@@ -130,13 +132,16 @@ def _site_documents(
                 "SELECT id, score, body FROM post WHERE parent = ? ORDER BY score DESC, id",
                 (question[0],),
             ).fetchall()
+            funnel.keep("thread", question[-1])
+            for _, _, body in answers:
+                funnel.keep("thread", body)
             yield _document(site, question, answers)
         orphans = connection.execute(
-            "SELECT count(*) FROM post WHERE parent IS NOT NULL AND parent NOT IN"
-            " (SELECT id FROM post WHERE parent IS NULL)"
-        ).fetchone()[0]
-        for _ in range(orphans):
-            funnel.reject("post", "answer without question")
+            "SELECT body FROM post WHERE parent IS NOT NULL AND parent NOT IN"
+            " (SELECT id FROM post WHERE parent IS NULL) ORDER BY id"
+        )
+        for (body,) in orphans:
+            funnel.reject("thread", "answer without question", body)
     finally:
         connection.close()
         database.unlink(missing_ok=True)

@@ -108,3 +108,14 @@ def test_ready_records(tmp_path: Path) -> None:
     documents, funnel = collect(tmp_path)
     assert [d.text for d in documents] == ["Q: a A: b"]
     assert rejected(funnel) == {"malformed record": 1}
+
+
+def test_entity_bomb_is_refused(tmp_path: Path) -> None:
+    path = site(tmp_path, "a.org", post(1, 1, 0, "<p>one</p>"))
+    entities = "".join(f'<!ENTITY e{i} "{f"&e{i - 1};" * 10}">' for i in range(1, 10))
+    bomb = f"<!DOCTYPE posts [<!ENTITY e0 'lollollol'>{entities}]>"
+    xml = path.read_text().replace("<posts>", f"{bomb}<posts>")
+    path.write_text(xml.replace("</posts>", '<row Id="2" PostTypeId="1" Body="&e9;" /></posts>'))
+    documents, funnel = collect(tmp_path)
+    assert all(len(d.text) < 1000 for d in documents)
+    assert funnel.bad_files == [{"path": "a.org/Posts.xml", "reason": "malformed XML"}]

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 from prefect.states import State
-from tasks.corpus.parameters import CorpusParameters
-from tasks.corpus.stage import assemble_corpus, fingerprint_source, prepare_source
-from tasks.runner import RunContext, open_workplace, settled
 
 from registry import runs
 from registry.database import upgrade
 from registry.settings import load_settings
+from tasks.corpus.parameters import CorpusParameters
+from tasks.corpus.stage import assemble_corpus, fingerprint_source, prepare_source
+from tasks.runner import RunContext, open_workplace, settled
 
 TEXTS = {"c4": "A text from the web.", "stackexchange": "Q: Why? A: Because."}
 

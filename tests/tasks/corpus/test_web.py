@@ -14,6 +14,7 @@ from warcio.warcwriter import WARCWriter
 from tasks.corpus.documents import BadFileError, Document, Funnel
 from tasks.corpus.parameters import CorpusParameters
 from tasks.corpus.sources import c4, commoncrawl
+from tasks.corpus.sources.lines import SeenLines, normalise_line
 
 SENTENCES = [
     "The harbour lay quiet while the fishermen mended their nets in the morning sun.",
@@ -92,9 +93,9 @@ def test_each_filter_gets_what_the_last_one_let_through(tmp_path: Path) -> None:
 
 
 def test_line_key_is_cc_nets() -> None:
-    assert commoncrawl.normalise_line("  Posted: 12 May, 2019! ") == "posted 00 may 0000"
-    assert commoncrawl.normalise_line("Élan vital…") == "élan vital"
-    lines = commoncrawl.SeenLines()
+    assert normalise_line("  Posted: 12 May, 2019! ") == "posted 00 may 0000"
+    assert normalise_line("Élan vital…") == "élan vital"
+    lines = SeenLines()
     assert lines.drop_repeated("Menu 1\nText one\n---\nmenu 2") == "Menu 1\nText one"
     assert lines.drop_repeated("MENU 7\nText two") == "Text two"
 
@@ -131,6 +132,32 @@ def test_bad_file_is_counted_or_ends_a_strict_run(
     assert funnel.bad_files == [{"path": name, "reason": reason}]
     with pytest.raises(BadFileError, match=f"{name}: {reason}"):
         collect(tmp_path, strict=True)
+
+
+def test_page_that_unpacks_too_large_is_refused(tmp_path: Path) -> None:
+    packed = gzip.compress(b"<html>" + b" " * 20_000_000)
+    headers = [("Content-Type", "text/html"), ("Content-Encoding", "gzip")]
+    with (tmp_path / "a.warc.gz").open("wb") as stream:
+        writer = WARCWriter(stream, gzip=True)
+        http = StatusAndHeaders("200 OK", headers, protocol="HTTP/1.1")
+        payload = io.BytesIO(packed)
+        writer.write_record(
+            writer.create_warc_record("http://a.org/", "response", payload, http_headers=http)
+        )
+    documents, funnel = collect(tmp_path)
+    assert documents == [] and rejected(funnel, "read") == {"record too large": 1}
+
+
+def test_page_nested_to_stall_is_refused(tmp_path: Path) -> None:
+    deep = "<div>" * 50_000 + PAGE
+    warc(
+        tmp_path / "a.warc.gz",
+        ("http://a.org/", "200 OK", "text/html", html(deep)),
+        ("http://b.org/", "200 OK", "text/html", html("<p><br>" * 5_000 + PAGE)),
+    )
+    documents, funnel = collect(tmp_path)
+    assert [d.uri for d in documents] == ["http://b.org/"]
+    assert rejected(funnel, "html") == {"nested too deeply": 1}
 
 
 def test_number_of_workers_changes_nothing(tmp_path: Path) -> None:
