@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 MAX_INPUT_DEPTH = 10
 MAX_CHARACTERS = 20_000_000
 MAX_EXPANSION_DEPTH = 20
 
-_VERBATIM = re.compile(
-    r"\\begin\{(verbatim\*?|Verbatim|lstlisting|minted|alltt)\}.*?\\end\{\1\}", re.DOTALL
-)
-_COMMENT_BLOCK = re.compile(r"\\begin\{comment\}.*?\\end\{comment\}[^\n]*", re.DOTALL)
+MAX_GROUP = 20_000
+MAX_UNCLOSED = 1_000
+MISSED = 100
+
+_VERBATIM = re.compile(r"\\begin\{(verbatim\*?|Verbatim|lstlisting|minted|alltt)\}")
+_COMMENT_BLOCK = re.compile(r"\\begin\{(comment)\}")
 # A percent sign after an even number of backslashes, outside of an address.
 _COMMENT = re.compile(r"(?P<keep>(?<!\\)(?:\\\\)*)%.*")
 _ADDRESS = re.compile(r"\\(?:url|href|path|nolinkurl)\s*\{[^{}\n]*\}")
@@ -65,17 +67,38 @@ def strip_comments(text: str) -> str:
     """
     parts: list[str] = []
     position = 0
-    for block in _VERBATIM.finditer(text):
-        if block.start() < position:
-            continue
-        line_start = text.rfind("\n", 0, block.start()) + 1
-        if _COMMENT.search(text, line_start, block.start()):
+    for start, end in _blocks(text, _VERBATIM):
+        line_start = text.rfind("\n", 0, start) + 1
+        if _COMMENT.search(text, line_start, start):
             continue  # the environment is itself commented out
-        parts.append(_strip_lines(text[position : block.start()]))
-        parts.append(block.group())
-        position = block.end()
+        parts.append(_strip_lines(text[position:start]))
+        parts.append(text[start:end])
+        position = end
     parts.append(_strip_lines(text[position:]))
-    return _COMMENT_BLOCK.sub("", "".join(parts))
+    stripped = "".join(parts)
+    kept, position = [], 0
+    for start, end in _blocks(stripped, _COMMENT_BLOCK):
+        kept.append(stripped[position:start])
+        line_end = stripped.find("\n", end)
+        position = len(stripped) if line_end < 0 else line_end
+    return "".join(kept) + stripped[position:]
+
+
+def _blocks(text: str, opening: re.Pattern[str]) -> Iterator[tuple[int, int]]:
+    """Spans of closed environments, without nesting, in time linear in the text.
+
+    A regular expression would search the rest of the text anew for every one never closed.
+    """
+    last: dict[str, int] = {}
+    position = 0
+    for match in opening.finditer(text):
+        closing = f"\\end{{{match.group(1)}}}"
+        if closing not in last:
+            last[closing] = text.rfind(closing)
+        if match.start() < position or last[closing] < match.end():
+            continue
+        position = text.index(closing, match.end()) + len(closing)
+        yield match.start(), position
 
 
 def _strip_lines(text: str) -> str:
@@ -148,12 +171,15 @@ def take_definitions(text: str) -> tuple[str, dict[str, Macro]]:
     """
     macros: dict[str, Macro] = {}
     kept: list[str] = []
-    position = 0
+    position = unclosed = 0
     for match in _DEFINITION.finditer(text):
         if match.start() < position:
             continue
         group = _group(text, match.end())
         if group is None:
+            unclosed += 1
+            if unclosed > MAX_UNCLOSED:
+                break
             continue
         body, end = group
         kept.append(text[position : match.start()])
@@ -172,11 +198,15 @@ def take_definitions(text: str) -> tuple[str, dict[str, Macro]]:
 
 
 def _group(text: str, start: int) -> tuple[str, int] | None:
-    """Content of the braces that open at ``start`` and the position behind them."""
+    """Content of the braces that open at ``start`` and the position behind them.
+
+    None when they do not close within 20,000 characters: longer than any macro or argument.
+    """
     if start >= len(text) or text[start] != "{":
         return None
     depth, at = 0, start
-    while at < len(text):
+    stop = min(len(text), start + MAX_GROUP)
+    while at < stop:
         character = text[at]
         if character == "\\":
             at += 2
@@ -208,7 +238,10 @@ def expand_macros(text: str, macros: Mapping[str, Macro], limit: int) -> str:
             name = match.group(1)
             macro = macros.get(name)
             usable = macro is not None and name not in active and depth < MAX_EXPANSION_DEPTH
+            usable = usable and budget[0] > 0
             call = _arguments(part, match.end(), macro.arguments) if macro and usable else None
+            if macro is not None and usable and call is None:
+                budget[0] -= MISSED  # looking for an argument in vain is what takes time
             if macro is None or call is None or budget[0] <= 0 or budget[1] <= 0:
                 out.append(part[position : match.end()])
                 position = match.end()

@@ -6,6 +6,7 @@ import gzip
 import io
 import itertools
 import tarfile
+import time
 from pathlib import Path
 
 import pytest
@@ -158,3 +159,18 @@ def test_macro_bomb_is_bounded() -> None:
 def test_every_section_header_counts(kind: str) -> None:
     source = f"\\begin{{document}}front \\{kind}{{A}} text"
     assert latex.body_from_first_section(source) == f"\\{kind}{{A}} text"
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [r"\begin{verbatim}", r"\begin{comment}", r"\newcommand{\x}{", r"\begin{thebibliography}",
+     r"\input{", r"\f{", r"\section", "%\n", r"\url{%"],
+)  # fmt: skip
+def test_source_made_to_stall_is_read_quickly(unit: str) -> None:
+    source = r"\newcommand{\f}[1]{#1}\begin{document}\section{A}" + unit * (400_000 // len(unit))
+    started = time.monotonic()
+    text, macros = latex.take_definitions(latex.resolve_inputs("a.tex", {"a.tex": source}))
+    body = latex.body_from_first_section(text)
+    assert body is not None
+    latex.expand_macros(body, macros, 100_000)
+    assert time.monotonic() - started < 15
