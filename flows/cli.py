@@ -120,7 +120,7 @@ def plan(
 
     given = {"tokens": tokens, "gpus": gpus}
     report = forecast(
-        PlanParameters(preset=preset, **{k: v for k, v in given.items() if v is not None})  # type: ignore[arg-type]
+        PlanParameters(preset=preset, **{k: v for k, v in given.items() if v is not None})
     )
     emit(report.model_dump(mode="json"), as_json, lambda: render_plan(report))
 

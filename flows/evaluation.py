@@ -7,9 +7,6 @@ import json
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_table_artifact
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import select
-from sqlalchemy.orm import Session
-from tasks.evaluation.stage import evaluate_model, fingerprint_bench
 
 from flows.data import DataFolder, find_data
 from flows.references import find_artifact
@@ -17,9 +14,8 @@ from flows.session import recorded
 from registry import promotion as registry_promotion
 from registry import runs
 from registry.artifacts import ArtifactRef, Kind
-from registry.manifest import ref_of
-from registry.schema import Artifact, Evaluation, ModelVersion
 from tasks.evaluation.parameters import EvaluationParameters
+from tasks.evaluation.stage import evaluate_model, fingerprint_bench
 from tasks.runner import RunContext, Workplace, open_workplace, settled
 
 
@@ -103,22 +99,10 @@ def models_to_check(place: Workplace) -> list[tuple[str, ArtifactRef]]:
         known = {ref.key for _, ref in chosen}
         chosen += [
             ("no evaluation yet", ref)
-            for ref in registered_without_evaluation(session)
+            for ref in runs.models_without_evaluation(session)
             if ref.key not in known
         ]
         return chosen
-
-
-def registered_without_evaluation(session: Session) -> list[ArtifactRef]:
-    """Registered models that no evaluation row speaks of."""
-    evaluated = select(Evaluation.model_key)
-    rows = session.scalars(
-        select(Artifact)
-        .join(ModelVersion, ModelVersion.artifact_key == Artifact.key)
-        .where(Artifact.key.not_in(evaluated), Artifact.state == "present")
-        .order_by(Artifact.created_at)
-    )
-    return [ref_of(row) for row in rows]
 
 
 def evaluate(
@@ -133,7 +117,8 @@ def evaluate(
     state = evaluate_model(parameters, model, bench, data.root, run, return_state=True)
     result: ArtifactRef = state.result()
     rows = json.loads((place.store.path(result) / "results.json").read_text())
-    runs.record_evaluations(place.registry, artifact_key=result.key, model_key=model.key, rows=rows)
+    with place.registry.session() as session:
+        runs.record_evaluations(session, artifact=result, model=model, rows=rows)
     create_table_artifact(
         [
             {

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 from rich.table import Table
+from sqlalchemy import select
 
 from registry import emissions, outbox, runs
 from registry.artifacts import ArtifactRef
-from registry.database import open_registry
+from registry.database import Registry, open_registry
+from registry.schema import Emission, Run
 from registry.settings import Settings
 from tasks.context import atomic_write_json, atomic_write_text
 from tasks.runner import Workplace
@@ -65,18 +68,19 @@ class PipelineSummary(BaseModel):
         results = Table(title="Run")
         results.add_column("what")
         results.add_column("value", justify="right")
-        for name, value in self._rows():
-            results.add_row(name, value)
+        for what, figure in self._rows():
+            results.add_row(what, figure)
         scores = Table(title="Evaluation" + (" (sample items)" if self.sample else ""))
         for name in ("benchmark", "model", "metric", "value", "n"):
             scores.add_column(name)
-        for row in self.evaluations:
+        for score in self.evaluations:
             value = (
-                f"{100 * row['value']:.1f} ± {100 * (row['stderr'] or 0):.1f}"
-                if row["status"] == "ok"
-                else f"not run: {row['reason']}"
+                f"{100 * score['value']:.1f} ± {100 * (score['stderr'] or 0):.1f}"
+                if score["status"] == "ok"
+                else f"not run: {score['reason']}"
             )
-            scores.add_row(row["benchmark"], row["model"], row["metric"], value, str(row["n"]))
+            cells = (score["benchmark"], score["model"], score["metric"])
+            scores.add_row(*cells, value, str(score["n"]))
         return [data, scores, results]
 
     def markdown(self) -> str:
@@ -146,7 +150,7 @@ def summarise(
     totals = emissions.run_totals(place.registry, run_id)
     stages = [
         {"stage": run.stage or "", "status": run.status, "flow": run.flow}
-        for run in runs.descendants(place.registry, run_id)
+        for run in _runs_below(place.registry, run_id)
         if run.stage
     ]
     notes = [
@@ -186,9 +190,38 @@ def report_folder(settings: Settings, run_id: str) -> Path:
 def load_summary(settings: Settings, prefect_flow_run_id: str) -> PipelineSummary:
     """The stored summary of a Prefect flow run."""
     registry = open_registry(settings)
-    record = runs.by_prefect_flow_run(registry, prefect_flow_run_id)
-    path = report_folder(settings, record.id) / "summary.json"
+    query = select(Run.id).where(Run.prefect_flow_run_id == prefect_flow_run_id)
+    with registry.reading() as session:
+        # A retried flow run has a record per try; the last one finished.
+        run_id = session.scalars(query.order_by(Run.started_at.desc())).first()
+    if run_id is None:
+        raise ValueError(f"the registry knows no run of Prefect's flow run {prefect_flow_run_id}")
+    path = report_folder(settings, run_id) / "summary.json"
     return PipelineSummary.model_validate_json(path.read_text(encoding="utf-8"))
+
+
+def emissions_report(registry: Registry, run_id: str) -> dict[str, Any]:
+    """Every attempt's ledger row under a run, failed ones included, and their sums."""
+    columns = Emission.__table__.columns.keys()
+    rows = emissions.entries_of_run(registry, run_id)
+    return {
+        "totals": emissions.sum_up(rows).model_dump(),
+        "entries": [
+            {
+                name: value.isoformat() if isinstance(value, datetime) else value
+                for name in columns
+                for value in (getattr(row, name),)
+            }
+            for row in rows
+        ],
+    }
+
+
+def _runs_below(registry: Registry, run_id: str) -> list[Run]:
+    found: list[Run] = []
+    for run in reversed(runs.list_runs(registry, parent_id=run_id, limit=1000)):
+        found += [run, *_runs_below(registry, run.id)]
+    return found
 
 
 def _store(place: Workplace, summary: PipelineSummary) -> None:
@@ -197,7 +230,7 @@ def _store(place: Workplace, summary: PipelineSummary) -> None:
     folder = report_folder(place.settings, summary.run_id)
     folder.mkdir(parents=True, exist_ok=True)
     atomic_write_json(folder / "summary.json", summary.model_dump(mode="json"))
-    atomic_write_json(folder / "emissions.json", emissions.report(place.registry, summary.run_id))
+    atomic_write_json(folder / "emissions.json", emissions_report(place.registry, summary.run_id))
     atomic_write_text(folder / "card.html", render_card(place.registry, summary.run_id))
     relative = folder.relative_to(place.settings.home)
     with place.registry.session() as session:

@@ -149,15 +149,15 @@ def run_stage(
         place.store.quarantine(hit, "; ".join(problems))
 
     paths: dict[str, Path] = {}
-    for name, ref in inputs.items():
-        problems = place.store.verify(ref)
+    for name, given in inputs.items():
+        problems = place.store.verify(given)
         if problems:
-            place.store.quarantine(ref, "; ".join(problems))
+            place.store.quarantine(given, "; ".join(problems))
             raise CorruptInput(
                 f"input {name!r} of {stage.name} is damaged: {'; '.join(problems)}. It was moved"
                 " aside; start the flow again and its stage makes it anew."
             )
-        paths[name] = place.store.path(ref)
+        paths[name] = place.store.path(given)
 
     task_run_id = _task_run()
     record_id = runs.start_run(

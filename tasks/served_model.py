@@ -16,7 +16,7 @@ from mlflow.pyfunc.model import PythonModelContext
 SIGNATURE_PARAMETERS = {"max_new_tokens": 64, "temperature": 0.0, "top_p": 1.0, "seed": 0}
 
 
-class StoredLlama(PythonModel):  # type: ignore[misc]
+class StoredLlama(PythonModel):
     """Llama from the artifact that the model configuration names."""
 
     def load_context(self, context: PythonModelContext) -> None:
@@ -64,7 +64,7 @@ class StoredLlama(PythonModel):  # type: ignore[misc]
             eos_id=self.tokenizer.eos_id,
             seed=int(chosen["seed"]),
         )
-        return [self.tokenizer.decode(ids) for ids in outputs]
+        return [self.tokenizer.decode(row.tokens) for row in outputs]
 
 
 mlflow.models.set_model(StoredLlama())
