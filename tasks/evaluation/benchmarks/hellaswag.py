@@ -22,7 +22,7 @@ class HellaSwag(ChoiceBenchmark):
     title = "HellaSwag"
     source = (
         "rowanz/hellaswag, validation: hellaswag/val_full_preprocessed.jsonl (bracket marks "
-        "already removed) or the official hellaswag/hellaswag_val.jsonl (cleaned here)"
+        "already removed); load_items also reads hellaswag/hellaswag_val.jsonl as split official"
     )
     protocol = 'zero-shot "{activity_label}: {ctx}"; log-likelihood / characters of the ending'
     split = "validation"
