@@ -236,7 +236,13 @@ def _http_page(record: Any, name: str, funnel: Funnel) -> Page | None:
         funnel.reject("read", "not an HTTP response")
         return None
     try:
-        record.parse_http(auto_decode="all")
+        # ClueWeb's headers end in LF alone, and announce a gzip that was unpacked already.
+        body = record.reader.read(65536)
+        record.reader.seek(0)
+        end = body.find(b"\n\n")
+        lenient = end >= 0 and body.find(b"\r\n\r\n", 0, end + 2) < 0
+        unpacked = lenient and not body.startswith(b"\x1f\x8b", end + 2)
+        record.parse_http(auto_decode="none" if unpacked else "all", quirks_mode=lenient)
         # Bounded: a few megabytes of gzip inside a record unpack to gigabytes.
         payload = record.reader.read(MAX_RECORD_BYTES + 1)
     except (OSError, ValueError):
@@ -268,7 +274,7 @@ def _page(
         return None
     funnel.keep("read", "")
     if kind is None and re.search(rb"<!doctype html|<html|<head", payload[:4096], re.IGNORECASE):
-        kind = _HTML[0]  # ClueWeb's crawler kept no usable header
+        kind = _HTML[0]
     if kind not in _HTML:
         funnel.reject("html", "not HTML")
         return None

@@ -80,6 +80,13 @@ def test_non_html_responses_are_left_out(read: Read) -> None:
     assert documents == [] and rejected(funnel, "html") == {"not HTML": 9}
 
 
+def test_headers_that_end_in_line_feeds(read: Read) -> None:
+    documents, funnel = read("commoncrawl", "resiliparse-clueweb-quirk.warc.gz")
+    assert documents == [] and not funnel.bad_files
+    assert entry(funnel, "html") == (29, 29)
+    assert rejected(funnel, "language")["language ja"] >= 10
+
+
 def test_c4_records(read: Read) -> None:
     documents, funnel = read("c4")
     assert len(documents) == 1040 and not funnel.bad_files
