@@ -18,7 +18,12 @@ from tasks.sample.environment import Environment
 from tasks.sample.html_pages import WebPage, pages
 from tasks.sample.prose import prose
 
-PACKAGES = [("torch", "torch"), ("prefect", "prefect"), ("mlflow", "mlflow")]
+PACKAGES = [
+    ("prefect", "prefect"),
+    ("mlflow", "mlflow"),
+    ("pydantic", "pydantic"),
+    ("torch", "torch"),
+]
 README_SHARE = 0.6  # of the characters; the rest are reference pages
 WET_EVERY = 6  # every sixth page goes to the WET file instead
 REFERENCE_PAGE = 2_500  # characters
@@ -83,10 +88,11 @@ def _reference_pages(environment: Environment) -> Iterator[tuple[str, WebPage]]:
     seen: set[str] = set()
     source: list[str] = []
     for docstring in environment.docstrings(PACKAGES, minimum=300):
-        fresh = [text for text in prose(docstring.text) if text not in seen]
+        fresh = [text for text in prose(docstring.text) if text not in seen and _is_sentence(text)]
         seen.update(fresh)
         if fresh:
-            source.extend([f"# {docstring.path}", *fresh])
+            words = docstring.path.rsplit(".", 1)[-1].replace("_", " ").strip()
+            source.extend([f"# The {words}", *fresh])
         if sum(map(len, source)) < REFERENCE_PAGE:
             continue
         site = f"reference.{docstring.package}.example.org"
@@ -94,6 +100,13 @@ def _reference_pages(environment: Environment) -> Iterator[tuple[str, WebPage]]:
         for page in pages(site, f"Reference: {docstring.module}", "\n\n".join(source)):
             yield f"https://{site}/{path}", page
         source = []
+
+
+def _is_sentence(text: str) -> bool:
+    """Prose of a web page: long enough, few identifiers (they make the language uncertain)."""
+    words = text.split()
+    identifiers = sum("_" in word or "." in word[:-1] or ":" in word[:-1] for word in words)
+    return len(words) >= 10 and identifiers <= len(words) / 10 and text[-1] in ".!?"
 
 
 class _Crawl:

@@ -38,24 +38,27 @@ def make_github(folder: Path, environment: Environment, *, characters: int) -> S
         members = _tree(environment, package, characters - written)
         if members:
             _write(folder, environment, package, members)
-            documents += len(members) - 1
-            written += sum(len(payload) for _, payload in members[1:])
+            sources = [payload for name, payload in members if not LICENCE_FILE.search(name)]
+            documents += len(sources)
+            written += sum(map(len, sources))
     return SourceReport(documents, written)
 
 
 def _tree(environment: Environment, package: str, limit: int) -> list[tuple[str, bytes]]:
-    """Licence first, then source files up to `limit` bytes; [] without both."""
+    """Licences first, then source files up to `limit` bytes; [] without both."""
     distribution = environment.distributions.get(package)
     if distribution is None:
         return []
-    licence, sources, size = None, [], 0
+    licences: list[tuple[str, bytes]] = []
+    sources: list[tuple[str, bytes]] = []
+    size = 0
     for file in sorted(distribution.files or [], key=str):
         path = Path(str(distribution.locate_file(file)))
         if not path.is_file() or ".." in file.parts:
             continue
         if ".dist-info" in str(file):
-            if licence is None and LICENCE_FILE.search(file.name):
-                licence = ("LICENSE", path.read_bytes())
+            if LICENCE_FILE.search(file.name) and file.name not in dict(licences):
+                licences.append((file.name, path.read_bytes()))
             continue
         if file.suffix in SOURCE_SUFFIXES and 0 < path.stat().st_size < LARGEST_SOURCE_FILE:
             payload = path.read_bytes()
@@ -63,7 +66,7 @@ def _tree(environment: Environment, package: str, limit: int) -> list[tuple[str,
                 continue
             size += len(payload)
             sources.append((str(file), payload))
-    return [licence, *sources] if licence and sources else []
+    return [*licences, *sources] if licences and sources else []
 
 
 def _write(

@@ -141,7 +141,24 @@ def _write_bench(folder: Path) -> dict[str, int]:
                 name = "piqa/valid-labels.lst"
             write_bytes(folder / name, payload)
             counts[name] = file.read_text(encoding="utf-8").count("\n")
+            if name == "openbookqa/validation.jsonl":
+                # The test split is published as a table; the sample gives it the same items.
+                write_bytes(folder / "openbookqa/test.tsv", _openbookqa_table(payload))
+                counts["openbookqa/test.tsv"] = counts[name]
     return counts
+
+
+def _openbookqa_table(items: bytes) -> bytes:
+    """JSON lines of OpenBookQA as the tab-separated table of its official release."""
+    rows = ["ID\tQuestion Stem\tChoices\tComplete Question\tAnswer Key"]
+    for line in items.decode("utf-8").splitlines():
+        item = json.loads(line)
+        stem, choices = item["question_stem"], item["choices"]
+        labelled = zip(choices["label"], choices["text"], strict=True)
+        options = " ".join(f"({label}) {text}" for label, text in labelled)
+        cells = [item["id"], stem, options, f"{stem} {options}", item["answerKey"]]
+        rows.append("\t".join(cells))
+    return ("\n".join(rows) + "\n").encode("utf-8")
 
 
 def _matching(
