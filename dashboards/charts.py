@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 from dashboards.contents import Curve, Mixture, SourceFunnel
@@ -40,7 +41,9 @@ def funnel_figure(sources: list[SourceFunnel]) -> str:
         {"type": "bar", "name": "read", "x": names, "y": [s.documents_in for s in sources]},
         {"type": "bar", "name": "kept", "x": names, "y": [s.documents_out for s in sources]},
     ]
-    return _json(traces, x="", y="documents", log=True)
+    # One document is the floor: a bar on a logarithmic axis has no zero to stand on.
+    top = max((source.documents_in for source in sources), default=1)
+    return _json(traces, x="", y="documents", log_top=math.log10(max(top, 10)) + 0.1)
 
 
 def mixture_figure(mixture: Mixture) -> str:
@@ -57,11 +60,11 @@ def mixture_figure(mixture: Mixture) -> str:
     return _json(traces, x="", y="share of training, %")
 
 
-def _json(traces: list[dict[str, Any]], *, x: str, y: str, log: bool = False) -> str:
-    layout = {
-        "xaxis": {"title": {"text": x}},
-        "yaxis": {"title": {"text": y}, "type": "log" if log else "linear"},
-    }
+def _json(traces: list[dict[str, Any]], *, x: str, y: str, log_top: float | None = None) -> str:
+    vertical: dict[str, Any] = {"title": {"text": y}}
+    if log_top is not None:
+        vertical |= {"type": "log", "range": [0, log_top], "dtick": 1}
+    layout = {"xaxis": {"title": {"text": x}}, "yaxis": vertical}
     return json.dumps({"data": traces, "layout": layout}, allow_nan=False)
 
 

@@ -57,7 +57,7 @@ def significant(value: float | None, digits: int = 3) -> str:
         return DASH
     if value == 0:
         return "0"
-    if 1e-3 <= abs(value) < 1e6:
+    if 1e-4 <= abs(value) < 1e6:
         whole = len(str(int(abs(value))))
         places = max(0, digits - whole) if abs(value) >= 1 else _places(abs(value), digits)
         return f"{value:,.{places}f}"
