@@ -7,9 +7,11 @@ parameter model, which is the paper's value where the paper gives one.
 from __future__ import annotations
 
 import difflib
+import inspect
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -107,9 +109,7 @@ def load_preset(name: str) -> dict[str, Any]:
     names = [member.value for member in Preset]
     exact = {n.lower(): n for n in names}.get(name.lower())
     if exact is None:
-        near = difflib.get_close_matches(name, names, n=3)
-        hint = f"; did you mean {' or '.join(near)}?" if near else ""
-        raise ValueError(f"no preset {name!r}{hint} Presets: {', '.join(names)}")
+        raise ValueError(f"no preset {name!r}{_near(name, names)}; presets: {', '.join(names)}")
     loaded = yaml.safe_load((PRESETS / f"{exact}.yaml").read_text(encoding="utf-8")) or {}
     if not isinstance(loaded, dict):
         raise ValueError(f"preset {exact}: a mapping of stages is expected")
@@ -135,10 +135,33 @@ def resolve(parameters: PipelineParameters) -> PipelineConfig:
     except ValidationError as error:
         for item in error.errors():
             place = ".".join(str(part) for part in item["loc"])
-            problems.append(f"{place}: {item['msg']}")
+            hint = _near_field(item["loc"]) if item["type"] == "extra_forbidden" else ""
+            problems.append(f"{place}: {item['msg']}{hint}")
     if problems:
         raise ValueError("the pipeline's parameters do not hold:\n- " + "\n- ".join(problems))
     return config
+
+
+def _near(name: str, names: Iterable[str]) -> str:
+    """`; did you mean x?` for a misspelt name, else nothing."""
+    near = difflib.get_close_matches(name, list(names), n=2)
+    return f"; did you mean {' or '.join(near)}?" if near else ""
+
+
+def _near_field(place: tuple[int | str, ...]) -> str:
+    """Hint for the unknown field at the end of a validation error's place."""
+    model: type[BaseModel] = PipelineConfig
+    for part in place[:-1]:
+        if part in model.model_fields:  # else a key of a mapping, whose values are the model
+            model = _model_in(model.model_fields[str(part)].annotation) or model
+    return _near(str(place[-1]), model.model_fields)
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The parameter model that an annotation holds: plain, optional, or a mapping's value."""
+    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for a in get_args(annotation) if (found := _model_in(a))), None)
 
 
 def _apply_override(values: dict[str, Any], line: str) -> str | None:
@@ -147,7 +170,9 @@ def _apply_override(values: dict[str, Any], line: str) -> str | None:
     if not separator or len(keys) < 2 or not all(keys):
         return f"override {line!r}: write stage.field=value"
     if keys[0] not in PipelineConfig.model_fields:
-        return f"override {line!r}: no stage {keys[0]!r}; {', '.join(PipelineConfig.model_fields)}"
+        stages = PipelineConfig.model_fields
+        hint = _near(keys[0], stages)
+        return f"override {line!r}: no stage {keys[0]!r}{hint}; stages: {', '.join(stages)}"
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
