@@ -71,13 +71,16 @@ def flow_run(api: str, run_id: str) -> dict[str, Any]:
     return run
 
 
-def task_runs(api: str, root_id: str) -> list[dict[str, Any]]:
-    """Task runs of a flow run and of its subflows, oldest first."""
-    flow_ids = [root_id, *[run["id"] for run in child_flow_runs(api, root_id)]]
+def task_runs(api: str, flow_run_ids: list[str]) -> list[dict[str, Any]]:
+    """Task runs of some flow runs, oldest first."""
     rows: list[dict[str, Any]] = _post(
         api,
         "/task_runs/filter",
-        {"flow_runs": {"id": {"any_": flow_ids}}, "sort": "EXPECTED_START_TIME_ASC", "limit": 200},
+        {
+            "flow_runs": {"id": {"any_": flow_run_ids}},
+            "sort": "EXPECTED_START_TIME_ASC",
+            "limit": 200,
+        },
     )
     return rows
 

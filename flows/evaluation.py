@@ -7,6 +7,7 @@ import json
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_table_artifact
 from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import select
 
 from flows.data import DataFolder, find_data
 from flows.references import find_artifact
@@ -14,6 +15,7 @@ from flows.session import recorded
 from registry import promotion as registry_promotion
 from registry import runs
 from registry.artifacts import ArtifactRef, Kind
+from registry.schema import Evaluation
 from tasks.evaluation.parameters import EvaluationParameters
 from tasks.evaluation.stage import evaluate_model, fingerprint_bench
 from tasks.runner import RunContext, Workplace, open_workplace, settled
@@ -33,6 +35,12 @@ class EvaluationFlowParameters(BaseModel):
         None,
         title="Data folder",
         description="Folder with bench/. Empty: ARRIERO_DATA, else the sample.",
+    )
+    same_as_last: bool = Field(
+        False,
+        title="Same as last time",
+        description="Take benchmarks and limits of the model's last evaluation where there is"
+        " one; what did not change is then found, not computed.",
     )
     evaluation: EvaluationParameters = Field(
         default_factory=EvaluationParameters,
@@ -67,7 +75,10 @@ def evaluation(parameters: EvaluationFlowParameters) -> ArtifactRef:
             place, parameters.model.removeprefix("arriero.model."), Kind.MODEL, "export"
         )
         data: DataFolder = settled(find_data(parameters.data))
-        result, _ = evaluate(place, model, data, parameters.evaluation, run)
+        chosen = parameters.evaluation
+        if parameters.same_as_last:
+            chosen = last_parameters(place, model) or chosen
+        result, _ = evaluate(place, model, data, chosen, run)
         return result
 
 
@@ -90,6 +101,24 @@ def nightly_evaluation(parameters: NightlyParameters) -> list[dict[str, str]]:
             log.info("%s %s: %s", reason, model.digest[:12], outcome)
         create_table_artifact(rows, key="nightly-evaluation", description="What the night did")
         return rows
+
+
+def last_parameters(place: Workplace, model: ArtifactRef) -> EvaluationParameters | None:
+    """Parameters of the newest evaluation of ``model``; None when there is none."""
+    query = (
+        select(Evaluation.artifact_key)
+        .where(Evaluation.model_key == model.key)
+        .order_by(Evaluation.id.desc())
+    )
+    with place.registry.reading() as session:
+        key = session.scalars(query).first()
+    found = place.store.lookup(key) if key else None
+    if found is None:
+        return None
+    stored = place.store.manifest(found).parameters
+    return EvaluationParameters.model_validate(
+        {name: stored[name] for name in EvaluationParameters.model_fields if name in stored}
+    )
 
 
 def models_to_check(place: Workplace) -> list[tuple[str, ArtifactRef]]:

@@ -9,13 +9,15 @@ from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.events import emit_event
 from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import select
 
 from flows.references import find_artifact
 from flows.session import recorded
 from registry import promotion as gates
 from registry.artifacts import ArtifactRef, Kind
 from registry.gates import GatePolicy
-from tasks.runner import RunContext, open_workplace, settled
+from registry.schema import ModelVersion
+from tasks.runner import RunContext, Workplace, open_workplace, settled
 
 NAME = "llama-i"
 
@@ -90,15 +92,24 @@ def promotion(parameters: PromotionParameters) -> PromotionOutcome:
     with recorded("promotion", parameters) as run:
         place = open_workplace()
         model = find_artifact(place, parameters.model, Kind.MODEL, "export")
+        known = is_registered(place, model)
         outcome: PromotionOutcome = settled(decide(parameters, model, run))
-        # The evaluation deployment's trigger; an event can be lost, so the nightly evaluation
-        # also looks for registered models without one.
-        emit_event(
-            event="arriero.model.registered",
-            resource={
-                "prefect.resource.id": f"arriero.model.{model.digest}",
-                "prefect.resource.name": f"{outcome.name} version {outcome.version}",
-            },
-            payload=outcome.model_dump(mode="json"),
-        )
+        if not known:
+            # The evaluation deployment's trigger; an event can be lost, so the nightly evaluation
+            # also looks for registered models without one.
+            emit_event(
+                event="arriero.model.registered",
+                resource={
+                    "prefect.resource.id": f"arriero.model.{model.digest}",
+                    "prefect.resource.name": f"{outcome.name} version {outcome.version}",
+                },
+                payload=outcome.model_dump(mode="json"),
+            )
         return outcome
+
+
+def is_registered(place: Workplace, model: ArtifactRef) -> bool:
+    """Whether a model has a version under any name."""
+    query = select(ModelVersion.id).where(ModelVersion.artifact_key == model.key)
+    with place.registry.reading() as session:
+        return session.scalars(query).first() is not None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import threading
 import time
@@ -19,7 +18,6 @@ from registry.database import open_registry, upgrade
 from registry.settings import Settings, load_settings
 
 POLL_S = 1.0
-DONE_NAMES = {"COMPLETED": "done", "FAILED": "failed", "CRASHED": "crashed"}
 
 
 def run_pipeline(
@@ -69,7 +67,8 @@ def run_pipeline(
     finally:
         if started:
             say("stopping the services")
-            stack.stop(settings, say)
+            # With --once, what the automation started for a new model may still be at work.
+            stack.stop(settings, say, settle_s=45.0 if once and status == 0 else 0.0)
     return status
 
 
@@ -130,14 +129,15 @@ def _follow(
     while True:
         run = client.flow_run(services.prefect_api, run_id)
         flows = [run, *client.child_flow_runs(services.prefect_api, run_id)]
-        names = {row["id"]: row["name"] for row in flows}
-        for task in client.task_runs(services.prefect_api, run_id):
+        # Prefect makes a task run for every subflow; the subflow's own tasks say more.
+        subflows = {row["parent_task_run_id"] for row in flows}
+        for task in client.task_runs(services.prefect_api, [row["id"] for row in flows]):
             state = task["state_name"] or task["state_type"]
-            if seen.get(task["id"]) != state and not task["name"].startswith(tuple(FLOW_NAMES)):
+            if seen.get(task["id"]) != state and task["id"] not in subflows:
                 seen[task["id"]] = state
                 if state not in ("Pending", "Scheduled"):
                     say(f"  {task['name']:32} {state}")
-        for flow_id in names:
+        for flow_id in [row["id"] for row in flows]:
             lines = client.run_logs(services.prefect_api, flow_id, offsets.get(flow_id, 0))
             offsets[flow_id] = offsets.get(flow_id, 0) + len(lines)
             for line in lines:
@@ -148,14 +148,6 @@ def _follow(
         if stop.wait(POLL_S):
             say("stopping: cancelling the flow run")
             return "CANCELLED"
-
-
-# Prefect makes a task run for every subflow; the subflow's own tasks say more.
-FLOW_NAMES = (
-    "preparation-",
-    "tokenizer-flow",
-    "pretraining-flow",
-)
 
 
 def _print_summary(settings: Settings, run_id: str, out: Console) -> None:
@@ -184,8 +176,3 @@ def _print_urls(services: stack.Stack, run_id: str, out: Console) -> None:
     table.add_row("MLflow", f"{services.url('mlflow')}/#/experiments?workflowType=machine_learning")
     table.add_row("Dashboard", services.url("dashboard"))
     out.print(table)
-
-
-def dump(value: Any) -> str:
-    """JSON for logs."""
-    return json.dumps(value, sort_keys=True, default=str)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -37,15 +38,18 @@ def recorded(
     home = place.settings.home
     for lost in runs.mark_lost(place.registry, is_alive=lambda run: liveness.is_alive(home, run)):
         liveness.end(home, lost)
-    run_id = runs.start_run(
+    # The file before the row: a row without one would be taken for a lost run by another flow.
+    run_id = str(uuid.uuid4())
+    liveness.begin(home, run_id)
+    runs.start_run(
         place.registry,
+        run_id=run_id,
         flow=flow,
         parent_id=parent.run_id if parent else None,
         parameters=parameters.model_dump(mode="json"),
         git_commit=git_commit(),
         prefect_flow_run_id=str(flow_run.flow_run.id) if flow_run and flow_run.flow_run else None,
     )
-    liveness.begin(home, run_id)
     run = RunContext(
         run_id=run_id, flow=flow, model_size=model_size or (parent.model_size if parent else None)
     )

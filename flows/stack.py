@@ -184,8 +184,18 @@ def start(settings: Settings, say: Callable[[str], None]) -> tuple[Stack, bool]:
     return stack, True
 
 
-def stop(settings: Settings, say: Callable[[str], None], grace_s: float = 40.0) -> bool:
+def stop(
+    settings: Settings,
+    say: Callable[[str], None],
+    *,
+    settle_s: float = 0.0,
+    grace_s: float = 40.0,
+) -> bool:
     """Cancel runs, then end worker, dashboard, MLflow and Prefect, then sweep by the mark.
+
+    Args:
+        settle_s: seconds that runs under way get to finish by themselves.
+        grace_s: seconds that cancelled runs get to write a checkpoint.
 
     Returns:
         False when there was nothing to stop.
@@ -195,8 +205,11 @@ def stop(settings: Settings, say: Callable[[str], None], grace_s: float = 40.0) 
         return False
     stack = Stack(**json.loads(path.read_text()))
     if _answers(stack.prefect_api + "/health"):
-        _cancel_active_runs(stack, say, grace_s)
-    stop_meter(settings.home)
+        _cancel_active_runs(stack, say, settle_s, grace_s)
+    try:
+        stop_meter(settings.home)
+    except TimeoutError as late:
+        say(f"{late}; it is ended with the leftovers")
     for name in ("worker", "dashboard", "mlflow", "prefect"):
         pid = stack.pids.get(name)
         if pid is not None and _belongs(pid, stack.mark):
@@ -326,10 +339,16 @@ def _register_automations(env: dict[str, str]) -> None:
         )
 
 
-def _cancel_active_runs(stack: Stack, say: Callable[[str], None], grace_s: float) -> None:
+def _cancel_active_runs(
+    stack: Stack, say: Callable[[str], None], settle_s: float, grace_s: float
+) -> None:
     from flows.client import active_runs, cancel_run
 
-    active = active_runs(stack.prefect_api)
+    # A run that an automation started is often at its end: cancelling it would only leave a
+    # cancelled row behind.
+    deadline = time.monotonic() + settle_s
+    while (active := active_runs(stack.prefect_api)) and time.monotonic() < deadline:
+        time.sleep(0.5)
     for run in active:
         say(f"cancelling flow run {run['name']}")
         cancel_run(stack.prefect_api, run["id"])

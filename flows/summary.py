@@ -45,6 +45,7 @@ class PipelineSummary(BaseModel):
     vocabulary: int
     train_tokens: int
     training: dict[str, dict[str, Any]]
+    validation_loss: dict[str, float]
     evaluations: list[dict[str, Any]]
     stages: list[dict[str, str]]
     kwh: float
@@ -55,7 +56,7 @@ class PipelineSummary(BaseModel):
     def tables(self) -> list[Table]:
         """The summary for a terminal."""
         data = Table(title="Corpus" + (" (sample)" if self.sample else ""))
-        for name in ("source", "documents", "validation", "tokens", "share"):
+        for name in ("source", "documents", "held out", "tokens", "share", "validation loss"):
             data.add_column(name, justify="left" if name == "source" else "right")
         for source, row in self.documents.items():
             data.add_row(
@@ -64,6 +65,7 @@ class PipelineSummary(BaseModel):
                 f"{row['validation']:,}",
                 f"{row['tokens']:,}",
                 f"{100 * self.mixture.get(source, 0):.1f} %",
+                f"{self.validation_loss[source]:.3f}" if source in self.validation_loss else "",
             )
         results = Table(title="Run")
         results.add_column("what")
@@ -71,29 +73,34 @@ class PipelineSummary(BaseModel):
         for what, figure in self._rows():
             results.add_row(what, figure)
         scores = Table(title="Evaluation" + (" (sample items)" if self.sample else ""))
-        for name in ("benchmark", "model", "metric", "value", "n"):
-            scores.add_column(name)
-        for score in self.evaluations:
-            value = (
-                f"{100 * score['value']:.1f} ± {100 * (score['stderr'] or 0):.1f}"
-                if score["status"] == "ok"
-                else f"not run: {score['reason']}"
-            )
-            cells = (score["benchmark"], score["model"], score["metric"])
-            scores.add_row(*cells, value, str(score["n"]))
+        roles = list(dict.fromkeys(row["model"] for row in self.evaluations))
+        for name in ("benchmark", "metric", "n", *roles):
+            scores.add_column(name, justify="left" if name in ("benchmark", "metric") else "right")
+        for benchmark, metric, n, cells in self._scores(roles):
+            scores.add_row(benchmark, metric, n, *cells)
         return [data, scores, results]
 
     def markdown(self) -> str:
         """The summary as an artifact of the flow run."""
         lines = ["| what | value |", "|---|---|"]
         lines += [f"| {name} | {value} |" for name, value in self._rows()]
-        lines += ["", "| benchmark | model | metric | value | n |", "|---|---|---|---|---|"]
-        for row in self.evaluations:
-            value = f"{row['value']:.4f}" if row["status"] == "ok" else f"not run: {row['reason']}"
-            lines.append(
-                f"| {row['benchmark']} | {row['model']} | {row['metric']} | {value} | {row['n']} |"
-            )
+        roles = list(dict.fromkeys(row["model"] for row in self.evaluations))
+        lines += ["", f"| benchmark | metric | n | {' | '.join(roles)} |", "|---" * 4 + "|---|"]
+        for benchmark, metric, n, cells in self._scores(roles):
+            lines.append(f"| {benchmark} | {metric} | {n} | {' | '.join(cells)} |")
         return "\n".join(lines + ["", *[f"- {note}" for note in self.notes]])
+
+    def _scores(self, roles: list[str]) -> list[tuple[str, str, str, list[str]]]:
+        """Benchmark, metric, items, and one cell per model, in percent with standard error."""
+        cells: dict[tuple[str, str, str], dict[str, str]] = {}
+        for row in self.evaluations:
+            ran = row["status"] == "ok"
+            key = (row["benchmark"], row["metric"], str(row["n"]) if ran else "")
+            error = f" ± {100 * row['stderr']:.1f}" if row.get("stderr") is not None else ""
+            cells.setdefault(key, {})[row["model"]] = (
+                f"{100 * row['value']:.1f}{error}" if ran else f"not run: {row['reason']}"
+            )
+        return [(*key, [found.get(role, "") for role in roles]) for key, found in cells.items()]
 
     def _rows(self) -> list[tuple[str, str]]:
         rows = [
@@ -146,6 +153,7 @@ def summarise(
         {**row, "model": role}
         for role, ref in evaluations.items()
         for row in _json(place, ref, "results.json")
+        if row["status"] != "ok" or row["metric"] == _paper_metric(place, ref, row["benchmark"])
     ]
     totals = emissions.run_totals(place.registry, run_id)
     stages = [
@@ -170,6 +178,10 @@ def summarise(
         training={
             "pretraining": _figures(place, base.checkpoint),
             "finetuning": _figures(place, tuned.checkpoint),
+        },
+        validation_loss={
+            source: row["loss"]
+            for source, row in _json(place, base.checkpoint, "summary.json")["validation"].items()
         },
         evaluations=rows,
         stages=stages,
@@ -250,14 +262,25 @@ def _store(place: Workplace, summary: PipelineSummary) -> None:
 
 
 def _figures(place: Workplace, checkpoint: ArtifactRef) -> dict[str, Any]:
+    """What the summary says of a training; the rest is in its artifact."""
     found = _json(place, checkpoint, "summary.json")
-    figures: dict[str, Any] = {}
-    for name, value in found.items():
-        if isinstance(value, float):
-            figures[name] = round(value, 4)
-        elif isinstance(value, int):
-            figures[name] = value
-    return figures
+    timing = _json(place, checkpoint, "logs/training.json")
+    shown = {
+        "parameters": f"{found['parameters']:,}",
+        "steps": f"{found['steps']:,}",
+        "tokens": f"{found['tokens']:,}",
+        "last loss": f"{found['loss']:.4f}",
+    }
+    if "tokens_per_s" in timing:
+        shown["tokens/s"] = f"{timing['tokens_per_s']:,.0f}"
+    for name in ("bad_steps", "rollbacks"):
+        if found[name]:
+            shown[name.replace("_", " ")] = str(found[name])
+    return shown
+
+
+def _paper_metric(place: Workplace, evaluation: ArtifactRef, benchmark: str) -> str:
+    return str(_json(place, evaluation, "protocol.json")[benchmark]["paper_metric"])
 
 
 def _json(place: Workplace, ref: ArtifactRef, name: str) -> Any:

@@ -160,8 +160,12 @@ def run_stage(
         paths[name] = place.store.path(given)
 
     task_run_id = _task_run()
-    record_id = runs.start_run(
+    # The file before the row: a row without one would be taken for a lost run by another flow.
+    record_id = str(uuid.uuid4())
+    liveness.begin(place.settings.home, record_id)
+    runs.start_run(
         place.registry,
+        run_id=record_id,
         flow=run.flow,
         stage=stage.name,
         parent_id=run.run_id,
@@ -171,7 +175,6 @@ def run_stage(
         prefect_task_run_id=task_run_id,
     )
     attempt = runs.get_run(place.registry, record_id).attempt
-    liveness.begin(place.settings.home, record_id)
     marks.begin(
         place.settings.home,
         entry_id=record_id,

@@ -64,7 +64,7 @@ class StoredLlama(PythonModel):
             eos_id=self.tokenizer.eos_id,
             seed=int(chosen["seed"]),
         )
-        return [self.tokenizer.decode(row.tokens) for row in outputs]
+        return [self.tokenizer.decode_continuation(row.tokens) for row in outputs]
 
 
 mlflow.models.set_model(StoredLlama())
