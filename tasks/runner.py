@@ -185,7 +185,7 @@ def run_stage(
         model_size=run.model_size,
         pid=os.getpid(),
     )
-    staging = place.store.new_staging()
+    staging: Path | None = None
     started = time.monotonic()
     progress = _Progress(stage.name, log)
     opener = open_metrics_sink.get()
@@ -194,6 +194,7 @@ def run_stage(
     error: str | None = None
     ref: ArtifactRef | None = None
     try:
+        staging = place.store.new_staging()  # in here: a full disk must end the attempt's record
         context = StageContext(
             out=staging,
             work=place.store.work_dir(key),
@@ -230,7 +231,7 @@ def run_stage(
     finally:
         if metrics is not None:
             metrics.close()
-        if ref is None:
+        if ref is None and staging is not None:
             place.store.discard(staging)
         marks.end(place.settings.home, entry_id=record_id, status=status)
         _finish(place, record_id, run, stage, status, error, ref)

@@ -14,8 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import select
 
 from registry import runs
-from registry.artifacts import ArtifactRef, Kind
+from registry.artifacts import ArtifactRef, Kind, Store
 from registry.database import upgrade
+from registry.files import StoreFull
 from registry.schema import Outbox, Run
 from tasks import liveness
 from tasks.context import StageContext, StageResult
@@ -232,6 +233,18 @@ def test_a_failing_build_leaves_nothing_but_its_record(desk: Desk) -> None:
     assert isinstance(desk.words(build=retry), ArtifactRef)
     assert seen == [2]
     assert [r.attempt for r in desk.rows()] == [1, 2]
+
+
+def test_a_full_disk_ends_the_attempt_s_record(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(store: Store) -> Path:
+        raise StoreFull("no space left")
+
+    monkeypatch.setattr(Store, "new_staging", full)
+    with pytest.raises(StoreFull):
+        desk.words()
+    assert [(r.status, r.error) for r in desk.rows()] == [("failed", "StoreFull: no space left")]
+    assert [m["event"] for m in desk.marks()] == ["begin", "end"]
+    assert not liveness.is_alive(desk.place.settings.home, desk.rows()[0])
 
 
 @pytest.mark.parametrize(
