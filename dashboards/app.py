@@ -8,10 +8,10 @@ inline scripts, Plotly from the Python package's own file.
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -30,7 +30,7 @@ from registry.runs import UnknownRun
 from registry.settings import Settings, load_settings
 
 STATIC = Path(__file__).parent / "static"
-HOSTS = ("127.0.0.1", "localhost", "::1")
+LOCAL_HOST = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:[0-9]{1,5})?")
 HEADERS = {
     # Plotly writes style elements of its own, so styles may be inline; scripts may not.
     "Content-Security-Policy": (
@@ -194,11 +194,7 @@ def create_app(settings: Settings | None = None, links: Links | None = None) -> 
 
 def is_local(host: str) -> bool:
     """Whether a Host header names this machine's loopback address, with or without a port."""
-    try:
-        parts = urlsplit(f"//{host}")
-        return parts.hostname in HOSTS and parts.netloc == host and (parts.port or 1) > 0
-    except ValueError:
-        return False
+    return LOCAL_HOST.fullmatch(host) is not None
 
 
 def plotly_script() -> Path:
