@@ -31,6 +31,7 @@ from tasks.emissions.meter import stop_meter
 CHECKOUT = Path(__file__).resolve().parent.parent
 POOL = "arriero"
 MARK = "ARRIERO_STACK"
+SERVICES = ("prefect", "mlflow", "worker", "dashboard")
 USUAL_PORTS = {"prefect": 4200, "mlflow": 5000, "dashboard": 8000}
 START_TIMEOUT_S = 180.0
 
@@ -64,12 +65,23 @@ def stack_file(settings: Settings) -> Path:
 
 def load_stack(settings: Settings) -> Stack | None:
     """The recorded stack when all of its services are alive and answer, else None."""
-    path = stack_file(settings)
-    if not path.exists():
+    stack = _recorded(settings)
+    if stack is None or _dead_services(stack):
         return None
-    stack = Stack(**json.loads(path.read_text()))
-    alive = all(_belongs(pid, stack.mark) for pid in stack.pids.values())
-    return stack if alive and stack.pids and _answers(stack.prefect_api + "/health") else None
+    return stack if _answers(stack.prefect_api + "/health") else None
+
+
+def _recorded(settings: Settings) -> Stack | None:
+    path = stack_file(settings)
+    return Stack(**json.loads(path.read_text())) if path.exists() else None
+
+
+def _dead_services(stack: Stack) -> list[str]:
+    return [
+        name
+        for name in SERVICES
+        if name not in stack.pids or not _belongs(stack.pids[name], stack.mark)
+    ]
 
 
 def environment(settings: Settings, stack: Stack) -> dict[str, str]:
@@ -121,7 +133,7 @@ def environment(settings: Settings, stack: Stack) -> dict[str, str]:
 
 
 def start(settings: Settings, say: Callable[[str], None]) -> tuple[Stack, bool]:
-    """Bring the services up, or find them running.
+    """Bring the services up, or find them running; one that died is started again.
 
     Returns:
         The stack and whether this call started it (then the caller may stop it).
@@ -130,58 +142,64 @@ def start(settings: Settings, say: Callable[[str], None]) -> tuple[Stack, bool]:
     if running is not None:
         say("services already run; using them")
         return running, False
+    damaged = _recorded(settings)
+    if damaged is not None and _can_be_repaired(damaged):
+        for name in _dead_services(damaged):
+            say(f"{name} is gone; starting it again")
+            _spawn_service(settings, damaged, name)
+        _wait_for_others(settings, damaged)
+        return damaged, False
     stop(settings, say)  # leftovers of a stack whose supervisor was killed
     for folder in ("prefect", "mlflow", "logs"):
         (settings.home / folder).mkdir(parents=True, exist_ok=True)
     stack = Stack(mark=secrets.token_hex(8), ports=_choose_ports(say))
     env = environment(settings, stack)
-    python = sys.executable
-    mlflow_home = settings.home / "mlflow"
     try:
-        _spawn(
-            settings,
-            stack,
-            "prefect",
-            [python, "-m", "prefect", "server", "start", "--host", "127.0.0.1"]
-            + ["--port", str(stack.ports["prefect"])],
-            env,
-        )
-        _spawn(
-            settings,
-            stack,
-            "mlflow",
-            [python, "-m", "mlflow", "server", "--host", "127.0.0.1", "--workers", "1"]
-            + ["--port", str(stack.ports["mlflow"])]
-            + ["--backend-store-uri", f"sqlite:///{mlflow_home / 'mlflow.sqlite'}"]
-            + ["--artifacts-destination", str(mlflow_home / "artifacts")],
-            env,
-        )
-        _spawn(
-            settings,
-            stack,
-            "dashboard",
-            [python, "-m", "dashboards", "--port", str(stack.ports["dashboard"])],
-            env,
-        )
+        for name in ("prefect", "mlflow", "dashboard"):
+            _spawn_service(settings, stack, name)
         _wait_for(settings, stack, "prefect", stack.prefect_api + "/health")
         _run_prefect(["work-pool", "create", POOL, "--type", "process", "--overwrite"], env)
-        _spawn(
-            settings,
-            stack,
-            "worker",
-            [python, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process"]
-            + ["--name", f"worker-{stack.mark[:6]}", "--limit", "4"],
-            env,
-        )
+        _spawn_service(settings, stack, "worker")
         say("registering the deployments of prefect.yaml")
         _run_prefect(["--no-prompt", "deploy", "--all"], env)
         _register_automations(env)
-        _wait_for(settings, stack, "mlflow", stack.url("mlflow") + "/health")
-        _wait_for(settings, stack, "dashboard", stack.url("dashboard") + "/health")
+        _wait_for_others(settings, stack)
     except BaseException:
         stop(settings, say)
         raise
     return stack, True
+
+
+def _can_be_repaired(stack: Stack) -> bool:
+    """Prefect lives: then runs under way go on, and only what died is started again.
+
+    Restarting everything would cancel a healthy run because its worker is gone.
+    """
+    alive = "worker" in stack.pids and "prefect" not in _dead_services(stack)
+    return alive and _answers(stack.prefect_api + "/health")
+
+
+def _wait_for_others(settings: Settings, stack: Stack) -> None:
+    _wait_for(settings, stack, "mlflow", stack.url("mlflow") + "/health")
+    _wait_for(settings, stack, "dashboard", stack.url("dashboard") + "/health")
+
+
+def _command(settings: Settings, stack: Stack, name: str) -> list[str]:
+    """Command line of a service."""
+    mlflow_home = settings.home / "mlflow"
+    if name == "worker":
+        # Not the name of a worker that was killed: the server still holds that one's state.
+        own = f"worker-{secrets.token_hex(3)}"
+        arguments = ["prefect", "worker", "start", "--pool", POOL, "--type", "process"]
+        return [sys.executable, "-m", *arguments, "--name", own, "--limit", "4"]
+    arguments = {
+        "prefect": ["prefect", "server", "start", "--host", "127.0.0.1"],
+        "mlflow": ["mlflow", "server", "--host", "127.0.0.1", "--workers", "1"]
+        + ["--backend-store-uri", f"sqlite:///{mlflow_home / 'mlflow.sqlite'}"]
+        + ["--artifacts-destination", str(mlflow_home / "artifacts")],
+        "dashboard": ["dashboards"],
+    }[name]
+    return [sys.executable, "-m", *arguments, "--port", str(stack.ports[name])]
 
 
 def stop(
@@ -260,15 +278,13 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _spawn(
-    settings: Settings, stack: Stack, name: str, command: list[str], env: dict[str, str]
-) -> None:
+def _spawn_service(settings: Settings, stack: Stack, name: str) -> None:
     log = settings.home / "logs" / f"{name}.log"
     with log.open("ab") as handle:
         process = subprocess.Popen(
-            command,
+            _command(settings, stack, name),
             cwd=CHECKOUT,
-            env=env,
+            env=environment(settings, stack),
             stdin=subprocess.DEVNULL,
             stdout=handle,
             stderr=subprocess.STDOUT,
