@@ -29,6 +29,7 @@ from registry.lineage import LineageCycle, UnknownArtifact
 from registry.runs import UnknownRun
 from registry.settings import Settings, load_settings
 
+PLOTLY = "/static/plotly.min.js"
 STATIC = Path(__file__).parent / "static"
 LOCAL_HOST = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:[0-9]{1,5})?")
 HEADERS = {
@@ -85,10 +86,9 @@ def create_app(settings: Settings | None = None, links: Links | None = None) -> 
         else:
             response = await call_next(request)
         response.headers.update(HEADERS)
-        if request.url.path.startswith("/static/"):
-            response.headers["Cache-Control"] = "max-age=3600"
-        else:
-            response.headers["Cache-Control"] = "no-store"
+        # The large script changes with an installation only; our own files are asked for again.
+        large = request.url.path == PLOTLY
+        response.headers["Cache-Control"] = "max-age=3600" if large else "no-cache"
         return response
 
     @app.exception_handler(RegistryError)
@@ -136,7 +136,7 @@ def create_app(settings: Settings | None = None, links: Links | None = None) -> 
             return JSONResponse({"status": "ok", "registry": str(error)})
         return JSONResponse({"status": "ok", "registry": "ok"})
 
-    @app.get("/static/plotly.min.js")
+    @app.get(PLOTLY)
     def plotly_file() -> FileResponse:
         return FileResponse(plotly, media_type="text/javascript")
 

@@ -130,7 +130,9 @@ def _beside_paper(score: Score) -> Compared:
     figures: dict[str, float] = {}
     for row in published:
         figures.setdefault(row.size, row.value)  # the same cell may be printed in two tables
-    if not published:
+    if not published and paper.llama_results(score.benchmark):
+        stated = "other metric or shots"
+    elif not published:
         stated = "not in the paper"
     elif published[0].shots is None:
         stated = "shots not stated"

@@ -12,6 +12,7 @@ from registry.artifacts import Kind, Store
 from registry.database import Registry
 from registry.lineage import LineageNode, lineage_problems, lineage_tree
 
+LEDGER_ROWS = 500  # newest attempts that the emissions page lists
 LISTED = 50  # corpora and trainings to choose from
 RAW_FILES = 10  # of each dump that a lineage lists
 
@@ -71,9 +72,9 @@ class Pages:
         return {"evaluations": comparison.evaluations(self.registry), "sizes": comparison.SIZES}
 
     def emissions(self) -> dict[str, Any]:
-        """The whole ledger and its sums."""
+        """The end of the ledger, and the sums over all of it."""
         entries, totals = queries.ledger(self.registry)
-        return {"entries": entries, "totals": totals}
+        return {"entries": entries[-LEDGER_ROWS:], "count": len(entries), "totals": totals}
 
     def models(self) -> dict[str, Any]:
         """Versions, verdicts and their evidence."""
@@ -85,10 +86,9 @@ class Pages:
         if reference is not None:
             trees.append(self._tree(reference, reference))
         else:
-            for model in queries.models(self.registry):
-                if model.champion:
-                    title = f"{model.name} {model.version}, champion"
-                    trees.append(self._tree(title, f"{model.name}:{model.version}"))
+            for model in queries.champions(self.registry):
+                title = f"{model.name} {model.version}, champion"
+                trees.append(self._tree(title, f"{model.name}:{model.version}"))
         return {"trees": trees, "reference": reference}
 
     def _tree(self, title: str, reference: str) -> tuple[str, LineageNode, list[str]]:

@@ -179,7 +179,7 @@ def overview(registry: Registry, *, last: int = 8) -> Overview:
         ).all()
         ledger = session.scalars(select(Emission)).all()
     return Overview(
-        champions=[row for row in models(registry) if row.champion],
+        champions=champions(registry),
         runs=list_runs(registry, limit=last),
         run_count=run_count or 0,
         artifact_counts={row[0]: row[1] for row in kinds},
@@ -296,7 +296,7 @@ def models(registry: Registry) -> list[ModelRow]:
         ).all()
         verdicts = session.scalars(select(Promotion).order_by(Promotion.id.desc())).all()
         pointers = session.scalars(select(ModelAlias).where(ModelAlias.alias == CHAMPION)).all()
-    champions = {(pointer.name, pointer.version) for pointer in pointers}
+    leading = {(pointer.name, pointer.version) for pointer in pointers}
     by_version: dict[int, list[PromotionRow]] = {}
     for verdict in verdicts:
         by_version.setdefault(verdict.model_version_id, []).append(_promotion_row(verdict))
@@ -308,11 +308,16 @@ def models(registry: Registry) -> list[ModelRow]:
             digest=version.digest,
             sample=sample,
             created_at=version.created_at,
-            champion=(version.name, version.version) in champions,
+            champion=(version.name, version.version) in leading,
             promotions=by_version.get(version.id, []),
         )
         for version, sample in versions
     ]
+
+
+def champions(registry: Registry) -> list[ModelRow]:
+    """The champion of every name, models of real data before those of sample data."""
+    return sorted((row for row in models(registry) if row.champion), key=lambda row: row.sample)
 
 
 def _run_row(row: Run, energy: EmissionTotals, depth: int = 0) -> RunRow:

@@ -11,6 +11,7 @@ from dashboards import comparison, contents, queries
 from dashboards.comparison import Evaluations
 from dashboards.contents import Curve, Mixture, SourceFunnel
 from dashboards.queries import ArtifactRow, EventRow, LedgerRow, ModelRow, RunRow
+from registry import emissions
 from registry.artifacts import ArtifactRef, Kind, Store
 from registry.database import Registry
 from registry.emissions import EmissionTotals
@@ -45,7 +46,7 @@ class Training(BaseModel):
 
 
 class RunReport(BaseModel):
-    """One run with everything under it."""
+    """One run with everything under it. ``making``: every attempt, of any run, at its artifacts."""
 
     model_config = FROZEN
 
@@ -57,6 +58,7 @@ class RunReport(BaseModel):
     trainings: list[Training]
     evaluations: Evaluations
     ledger: list[LedgerRow]
+    making: EmissionTotals
     models: list[ModelRow]
 
     @property
@@ -114,6 +116,7 @@ def run_report(registry: Registry, store: Store, run_id: str) -> RunReport:
             registry, artifact_keys=[ref.key for ref in refs if ref.kind is Kind.EVALUATION]
         ),
         ledger=ledger,
+        making=emissions.sum_up(emissions.entries_of_recipes(registry, [ref.key for ref in refs])),
         models=[row for row in queries.models(registry) if row.key in models],
     )
 

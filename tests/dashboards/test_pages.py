@@ -59,8 +59,8 @@ def test_overview_names_champions_and_totals(client: TestClient) -> None:
     page = client.get("/").text
     champions = html.fromstring(page).xpath("//article[@class='card']/h3")
     assert [" ".join(c.text_content().split()) for c in champions] == [
-        "arriero-nano-sample version 1",
         "arriero-nano version 1",
+        "arriero-nano-sample version 1",
     ]
     (table,) = _tables(page, "Last runs")
     rows = _rows(table)
@@ -134,6 +134,17 @@ def test_emissions_list_every_attempt_three_ways(client: TestClient) -> None:
     assert [row[2] for row in rows[2:5]] == ["lost", "failed", "completed"]
     assert [row[1] for row in rows[2:5]] == ["1", "2", "3"]
     assert rows[2][8:] == ["0.00150", "60 %", "–", "6.35×10⁻⁷", "6.93×10⁻⁷"]
+    assert "0.0180 kWh" in root.text_content().replace("\n", " ")
+
+
+def test_a_long_ledger_is_cut_but_summed_up(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dashboards.pages.LEDGER_ROWS", 5)
+    root = html.fromstring(client.get("/emissions").text)
+    rows = _rows(root.xpath("//table")[0])
+    assert len(rows) == 5 and rows[-1][0] == "evaluation"
+    assert "newest 5 of 12" in root.text_content()
     assert "0.0180 kWh" in root.text_content().replace("\n", " ")
 
 
