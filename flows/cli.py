@@ -67,6 +67,9 @@ def run(
     strict: Annotated[bool, typer.Option(help="End at the first unreadable file.")] = False,
 ) -> None:
     """Start the services, trigger the pipeline through its deployment, follow it, sum up."""
+    from flows.preflight import require_installation
+
+    require_installation()  # before anything that a wrong version would break is imported
     from flows.running import run_pipeline
 
     raise typer.Exit(
@@ -86,12 +89,16 @@ def run(
 @app.command()
 def up() -> None:
     """Start Prefect, MLflow, worker and dashboard on 127.0.0.1; does nothing when they run."""
+    from flows.preflight import require_installation, require_room
+
+    require_installation()
     from flows import stack
     from registry.database import upgrade
     from registry.settings import load_settings
 
     settings = load_settings()
-    upgrade(settings.registry_url)
+    require_room(settings)
+    upgrade(settings.registry_address)
     running, _ = stack.start(settings, say)
     for name in ("prefect", "mlflow", "dashboard"):
         out.print(f"{name:10} {running.url(name)}")
@@ -191,11 +198,12 @@ def doctor(as_json: JsonFlag = False) -> None:
 def main() -> None:
     """Entry point of the console script."""
     from flows.client import ApiError
+    from flows.registration import RegistrationFailed
     from flows.stack import ServiceFailed
 
     try:
         app()
-    except (ValueError, ApiError, ServiceFailed) as error:
+    except (ValueError, ApiError, ServiceFailed, RegistrationFailed) as error:
         err.print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True, markup=True)
         sys.exit(2)
     except KeyboardInterrupt:

@@ -5,6 +5,7 @@ Plain HTTP instead of the Prefect client: importing that costs a second per call
 
 from __future__ import annotations
 
+import uuid
 from functools import cache
 from typing import Any
 
@@ -20,7 +21,9 @@ class ApiError(RuntimeError):
 
 @cache
 def _csrf(api: str) -> dict[str, str]:
-    client = "arriero-command-line"
+    # The server keeps one token per client name: with a shared name, two commands at the same
+    # time would void each other's.
+    client = f"arriero-{uuid.uuid4()}"
     answer = httpx.get(f"{api}/csrf-token", params={"client": client}, timeout=20)
     if answer.status_code != 200:
         return {}
@@ -130,3 +133,18 @@ def run_logs(api: str, run_id: str, offset: int) -> list[dict[str, Any]]:
         },
     )
     return rows
+
+
+def work_pools(api: str) -> set[str]:
+    """Names of the work pools."""
+    return {row["name"] for row in _post(api, "/work_pools/filter", {"limit": 200})}
+
+
+def deployment_names(api: str) -> set[str]:
+    """Names of the deployments."""
+    return {row["name"] for row in _post(api, "/deployments/filter", {"limit": 200})}
+
+
+def automation_names(api: str) -> list[str]:
+    """Names of the automations."""
+    return [row["name"] for row in _post(api, "/automations/filter", {"limit": 200})]

@@ -16,6 +16,7 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from flows.problems import field_problems
 from registry.gates import GatePolicy
 from tasks.corpus.parameters import CorpusParameters
 from tasks.emissions.parameters import EmissionsParameters
@@ -133,10 +134,7 @@ def resolve(parameters: PipelineParameters) -> PipelineConfig:
     try:
         config = PipelineConfig.model_validate(values)
     except ValidationError as error:
-        for item in error.errors():
-            place = ".".join(str(part) for part in item["loc"])
-            hint = _near_field(item["loc"]) if item["type"] == "extra_forbidden" else ""
-            problems.append(f"{place}: {item['msg']}{hint}")
+        problems += field_problems(error, _near_field)
     if problems:
         raise ValueError("the pipeline's parameters do not hold:\n- " + "\n- ".join(problems))
     return config

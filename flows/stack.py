@@ -18,18 +18,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import httpx
 import psutil
 
+from flows import registration
+from flows.registration import POOL
 from registry.settings import Settings
 from tasks.context import atomic_write_json
 from tasks.emissions.meter import stop_meter
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-POOL = "arriero"
 MARK = "ARRIERO_STACK"
 SERVICES = ("prefect", "mlflow", "worker", "dashboard")
 USUAL_PORTS = {"prefect": 4200, "mlflow": 5000, "dashboard": 8000}
@@ -38,6 +40,10 @@ START_TIMEOUT_S = 180.0
 
 class ServiceFailed(RuntimeError):
     """A service died or did not answer; the message holds the tail of its log."""
+
+
+class PortLost(ServiceFailed):
+    """Another program took the port between our look and the service's own bind."""
 
 
 @dataclass
@@ -68,7 +74,7 @@ def load_stack(settings: Settings) -> Stack | None:
     stack = _recorded(settings)
     if stack is None or _dead_services(stack):
         return None
-    return stack if _answers(stack.prefect_api + "/health") else None
+    return stack if _serves(stack, "prefect") else None
 
 
 def _recorded(settings: Settings) -> Stack | None:
@@ -152,22 +158,31 @@ def start(settings: Settings, say: Callable[[str], None]) -> tuple[Stack, bool]:
     stop(settings, say)  # leftovers of a stack whose supervisor was killed
     for folder in ("prefect", "mlflow", "logs"):
         (settings.home / folder).mkdir(parents=True, exist_ok=True)
+    for last in (False, False, True):
+        try:
+            return _start_new(settings, say), True
+        except PortLost as lost:
+            if last:
+                raise
+            say(f"{lost}; starting again on another port")
+    raise AssertionError("unreachable")
+
+
+def _start_new(settings: Settings, say: Callable[[str], None]) -> Stack:
     stack = Stack(mark=secrets.token_hex(8), ports=_choose_ports(say))
     env = environment(settings, stack)
     try:
         for name in ("prefect", "mlflow", "dashboard"):
             _spawn_service(settings, stack, name)
-        _wait_for(settings, stack, "prefect", stack.prefect_api + "/health")
-        _run_prefect(["work-pool", "create", POOL, "--type", "process", "--overwrite"], env)
+        _wait_for(settings, stack, "prefect")
+        registration.ensure_pool(stack.prefect_api, env)
         _spawn_service(settings, stack, "worker")
-        say("registering the deployments of prefect.yaml")
-        _run_prefect(["--no-prompt", "deploy", "--all"], env)
-        _register_automations(env)
+        registration.register(settings.home, stack.prefect_api, env, say)
         _wait_for_others(settings, stack)
     except BaseException:
         stop(settings, say)
         raise
-    return stack, True
+    return stack
 
 
 def _can_be_repaired(stack: Stack) -> bool:
@@ -176,12 +191,12 @@ def _can_be_repaired(stack: Stack) -> bool:
     Restarting everything would cancel a healthy run because its worker is gone.
     """
     alive = "worker" in stack.pids and "prefect" not in _dead_services(stack)
-    return alive and _answers(stack.prefect_api + "/health")
+    return alive and _serves(stack, "prefect")
 
 
 def _wait_for_others(settings: Settings, stack: Stack) -> None:
-    _wait_for(settings, stack, "mlflow", stack.url("mlflow") + "/health")
-    _wait_for(settings, stack, "dashboard", stack.url("dashboard") + "/health")
+    _wait_for(settings, stack, "mlflow")
+    _wait_for(settings, stack, "dashboard")
 
 
 def _command(settings: Settings, stack: Stack, name: str) -> list[str]:
@@ -222,16 +237,17 @@ def stop(
     if not path.exists():
         return False
     stack = Stack(**json.loads(path.read_text()))
-    if _answers(stack.prefect_api + "/health"):
+    # Asked of our own server only: by now the port may be another installation's.
+    if _serves(stack, "prefect"):
         _cancel_active_runs(stack, say, settle_s, grace_s)
     try:
         stop_meter(settings.home)
     except TimeoutError as late:
         say(f"{late}; it is ended with the leftovers")
-    for name in ("worker", "dashboard", "mlflow", "prefect"):
-        pid = stack.pids.get(name)
-        if pid is not None and _belongs(pid, stack.mark):
-            _end_group(pid, 12.0)
+    # The worker first: it still reports to the server. The others do not need each other.
+    for names in (("worker",), ("dashboard", "mlflow", "prefect")):
+        pids = [stack.pids[name] for name in names if name in stack.pids]
+        _end_groups([pid for pid in pids if _belongs(pid, stack.mark)], 12.0)
     for process in marked_processes(stack.mark):
         say(f"ending leftover process {process.pid} ({process.name()})")
         _end_process(process)
@@ -303,17 +319,45 @@ def _default_signals() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def _wait_for(settings: Settings, stack: Stack, name: str, url: str) -> None:
+def _wait_for(settings: Settings, stack: Stack, name: str) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
-        if _answers(url):
+        if _serves(stack, name):
             return
         if not _belongs(stack.pids[name], stack.mark):
+            if not _port_is_free(stack.ports[name]):
+                raise PortLost(f"port {stack.ports[name]} was taken before {name} had it")
             break
         time.sleep(0.25)
     log = settings.home / "logs" / f"{name}.log"
     tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
-    raise ServiceFailed(f"{name} did not start at {url}. Last lines of {log}:\n{tail}")
+    raise ServiceFailed(f"{name} did not start at {stack.url(name)}. Last lines of {log}:\n{tail}")
+
+
+def _serves(stack: Stack, name: str) -> bool:
+    """Whether our own process answers at the service's port, not another installation's."""
+    pid = stack.pids.get(name)
+    if pid is None or not _belongs(pid, stack.mark):
+        return False
+    health = "/api/health" if name == "prefect" else "/health"
+    return _listens(pid, stack.ports[name]) and _answers(stack.url(name) + health)
+
+
+def _listens(pid: int, port: int) -> bool:
+    """Whether the process or one below it holds the listening socket of ``port``."""
+    try:
+        process = psutil.Process(pid)
+        family = [process, *process.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return False
+    for member in family:
+        try:
+            connections = member.net_connections("inet")
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue  # gone meanwhile
+        if any(c.status == psutil.CONN_LISTEN and c.laddr.port == port for c in connections):
+            return True
+    return False
 
 
 def _answers(url: str) -> bool:
@@ -321,38 +365,6 @@ def _answers(url: str) -> bool:
         return httpx.get(url, timeout=2.0).status_code == 200
     except httpx.HTTPError:
         return False
-
-
-def _run_prefect(arguments: list[str], env: dict[str, str]) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "prefect", *arguments],
-        cwd=CHECKOUT,
-        env=env,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        raise ServiceFailed(
-            f"prefect {' '.join(arguments)} failed:\n{(done.stdout + done.stderr)[-3000:]}"
-        )
-
-
-def _register_automations(env: dict[str, str]) -> None:
-    """Zombie settler: a run whose heartbeats stop is marked crashed (deploy/automations.yaml)."""
-    listing = subprocess.run(
-        [sys.executable, "-m", "prefect", "automation", "ls"],
-        cwd=CHECKOUT,
-        env=env,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if "settle-zombie-runs" not in listing.stdout.replace("\n", ""):
-        _run_prefect(
-            ["automation", "create", "--from-file", str(CHECKOUT / "deploy/automations.yaml")], env
-        )
 
 
 def _cancel_active_runs(
@@ -382,18 +394,20 @@ def _belongs(pid: int, mark: str) -> bool:
         return False
 
 
-def _end_group(pid: int, timeout_s: float) -> None:
+def _end_groups(pids: list[int], timeout_s: float) -> None:
+    """SIGTERM to the process groups, all at once; SIGKILL to what is left after the time-out."""
+    left = pids
     for number in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(pid, number)
-        except ProcessLookupError:
-            return
+        for pid in left:
+            with suppress(ProcessLookupError):
+                os.killpg(pid, number)
         deadline = time.monotonic() + timeout_s
-        while time.monotonic() < deadline:
-            _reap(pid)
-            if not _group_alive(pid):
-                return
-            time.sleep(0.1)
+        while left and time.monotonic() < deadline:
+            for pid in left:
+                _reap(pid)
+            left = [pid for pid in left if _group_alive(pid)]
+            if left:
+                time.sleep(0.1)
 
 
 def _group_alive(group: int) -> bool:

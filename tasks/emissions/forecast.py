@@ -130,7 +130,7 @@ class PlanParameters(BaseModel):
         le=1_000_000,
     )
     emissions: EmissionsParameters = Field(
-        EmissionsParameters(),  # type: ignore[call-arg]
+        EmissionsParameters(),
         title="Emissions",
         description="PUE, intensity and budget. Its GPU TDP is used for A100 GPUs only.",
     )

@@ -106,7 +106,7 @@ def _row(
         stage=entry.stage,
         attempt=entry.attempt,
         purpose=entry.purpose,
-        status=entry.status,  # type: ignore[arg-type]
+        status=entry.status,
         node=entry.node,
         began_at=entry.began_at,
         ended_at=entry.ended_at,

@@ -79,7 +79,7 @@ class EvaluationParameters(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", title="Evaluation")
 
     benchmarks: list[BenchmarkName] = Field(
-        default_factory=lambda: list(DEFAULT_BENCHMARKS),
+        default=list(DEFAULT_BENCHMARKS),  # a factory's value would not show in the form
         title="Benchmarks",
         description="Which benchmarks to run, in this order. A benchmark whose files are absent "
         "gives a row 'not run' with the reason.",

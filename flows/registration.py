@@ -1,0 +1,95 @@
+"""Work pool, deployments of prefect.yaml and automations, registered with the Prefect server.
+
+Each call of Prefect's command line costs seconds, so what is registered already, from the same
+files, is left alone; a redeploy would not change it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from flows import client
+from tasks.context import atomic_write_json
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+POOL = "arriero"
+AUTOMATIONS = CHECKOUT / "deploy" / "automations.yaml"
+
+
+class RegistrationFailed(RuntimeError):
+    """Prefect refused a pool, a deployment or an automation; the message holds its output."""
+
+
+def ensure_pool(api: str, env: dict[str, str]) -> None:
+    """The process work pool."""
+    if POOL not in client.work_pools(api):
+        _prefect(["work-pool", "create", POOL, "--type", "process"], env)
+
+
+def register(home: Path, api: str, env: dict[str, str], say: Callable[[str], None]) -> None:
+    """Register deployments and automations, unless the server has them from these very files."""
+    record = home / "prefect" / "registered.json"
+    fingerprint = _fingerprint()
+    if record.exists() and json.loads(record.read_text()) == fingerprint:
+        wanted = {entry["name"] for entry in _prefect_yaml()["deployments"]}
+        if wanted <= client.deployment_names(api) and _wanted_automations() <= set(
+            client.automation_names(api)
+        ):
+            return
+    say("registering the deployments of prefect.yaml")
+    _prefect(["--no-prompt", "deploy", "--all"], env)
+    if not _wanted_automations() <= set(client.automation_names(api)):
+        _prefect(["automation", "create", "--from-file", str(AUTOMATIONS)], env)
+    atomic_write_json(record, fingerprint)
+
+
+def _prefect_yaml() -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load((CHECKOUT / "prefect.yaml").read_text())
+    return loaded
+
+
+def _wanted_automations() -> set[str]:
+    own = {entry["name"] for entry in yaml.safe_load(AUTOMATIONS.read_text())["automations"]}
+    triggers = {
+        trigger["name"]
+        for entry in _prefect_yaml()["deployments"]
+        for trigger in entry.get("triggers", [])
+    }
+    return own | triggers
+
+
+def _fingerprint() -> dict[str, str]:
+    """Everything a registration is made from: the files, the forms' code, Prefect, the place."""
+    digest = hashlib.sha256()
+    files = [CHECKOUT / "prefect.yaml", AUTOMATIONS]
+    files += sorted((CHECKOUT / "flows").rglob("*.py"))
+    files += sorted((CHECKOUT / "flows" / "presets").glob("*.yaml"))
+    files += sorted((CHECKOUT / "tasks").rglob("parameters.py"))
+    for path in [*files, CHECKOUT / "registry" / "gates.py", CHECKOUT / "model" / "config.py"]:
+        digest.update(str(path).encode() + b"\0" + path.read_bytes() + b"\0")
+    return {"files": digest.hexdigest(), "prefect": version("prefect")}
+
+
+def _prefect(arguments: list[str], env: dict[str, str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "prefect", *arguments],
+        cwd=CHECKOUT,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise RegistrationFailed(
+            f"prefect {' '.join(arguments)} failed:\n{(done.stdout + done.stderr)[-3000:]}"
+        )
