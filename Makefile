@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 DATA ?=
 ONCE_DATA := $(if $(DATA),--data $(DATA),)
 
-.PHONY: help setup run run-once down doctor test test-all lint format types imports lock clean
+.PHONY: help setup run run-once down doctor test test-all golden lint format types imports lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -36,6 +36,9 @@ test: setup lint types imports ## the test suite (README's test command)
 
 test-all: setup lint types imports ## adds the slow tests and the faults
 	$(BIN)/python -m pytest -m "not gpu"
+
+golden: setup ## write tests/golden/digests.json anew, after a stage's output was changed on purpose
+	$(BIN)/python -m tests.golden.regenerate
 
 lint: setup
 	$(BIN)/ruff check .
