@@ -6,6 +6,7 @@ error. A user's mistake ends in one message and exit status 2, a failed run in 1
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from collections.abc import Callable
@@ -26,6 +27,8 @@ show_app = typer.Typer(help="Look into artifacts.", no_args_is_help=True)
 app.add_typer(show_app, name="show")
 out = Console()
 err = Console(stderr=True)
+
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 JsonFlag = Annotated[
     bool, typer.Option("--json", help="One JSON object on standard output, nothing else.")
@@ -195,19 +198,44 @@ def doctor(as_json: JsonFlag = False) -> None:
         raise typer.Exit(1)
 
 
-def main() -> None:
-    """Entry point of the console script."""
+def _service_errors() -> tuple[type[Exception], ...]:
+    """Imported only when something failed: a broken package must not keep this from speaking."""
     from flows.client import ApiError
     from flows.registration import RegistrationFailed
     from flows.stack import ServiceFailed
 
+    return ApiError, RegistrationFailed, ServiceFailed
+
+
+def _exit_with(error: Exception) -> NoReturn:
+    from rich.markup import escape
+
+    from flows.problems import message_of
+
+    # Brackets in a message are text, no markup.
+    err.print(f"[red]error:[/red] {escape(message_of(error))}", highlight=False, soft_wrap=True)
+    sys.exit(2)
+
+
+def main() -> None:
+    """Entry point of the console script."""
     try:
         app()
-    except (ValueError, ApiError, ServiceFailed, RegistrationFailed) as error:
-        err.print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True, markup=True)
-        sys.exit(2)
+    except ValueError as error:
+        _exit_with(error)
+    except OSError as error:
+        if error.errno not in _DISK_ERRORS:
+            raise
+        _exit_with(
+            ValueError(
+                f"{error.strerror}: {error.filename or 'a file of this run'}; free space or unlock"
+                " it, or set ARRIERO_HOME to another folder"
+            )
+        )
     except KeyboardInterrupt:
         sys.exit(130)
+    except _service_errors() as error:
+        _exit_with(error)
 
 
 if __name__ == "__main__":

@@ -11,13 +11,23 @@ from types import FrameType
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
 
 from flows import client, stack
+from flows.preflight import require_room, require_sources
+from flows.problems import flow_message
 from registry.database import open_registry, upgrade
 from registry.settings import Settings, load_settings
 
 POLL_S = 1.0
+SHOWN = 3000  # characters of an error; some hold the tail of a log
+# How Prefect's logs repeat an error that is also in the state.
+_ECHOES = (
+    "Task run failed with exception",
+    "Finished in state",
+    "Encountered exception during execution",
+    "Engine execution exited",
+)
 
 
 def run_pipeline(
@@ -39,7 +49,8 @@ def run_pipeline(
     """
     parameters = _parameters(preset, data, overrides, allow_missing_sources, strict)
     settings = load_settings()
-    upgrade(settings.registry_url)
+    require_room(settings)
+    upgrade(settings.registry_address)
     open_registry(settings)
     stop = _StopSignal()
     services, started = stack.start(settings, say)
@@ -57,7 +68,7 @@ def run_pipeline(
         if status == 0:
             _print_summary(settings, flow_run["id"], out)
         else:
-            _print_failure(services, flow_run["id"], final, out)
+            _print_failure(services, flow_run["id"], final, settings, out)
         out.print(f"pipeline {final.lower()} in {time.monotonic() - began:.0f} s")
         _print_urls(services, flow_run["id"], out)
         if not once and not stop.requested:
@@ -96,7 +107,10 @@ def _parameters(
         strict=strict,
         overrides=overrides,
     )
-    resolve(form)
+    config = resolve(form)
+    folder = data or load_settings().data
+    if folder is not None:
+        require_sources(folder, config.corpus)
     return form.model_dump(mode="json")
 
 
@@ -141,13 +155,19 @@ def _follow(
             lines = client.run_logs(services.prefect_api, flow_id, offsets.get(flow_id, 0))
             offsets[flow_id] = offsets.get(flow_id, 0) + len(lines)
             for line in lines:
-                if line["level"] >= 40 or " % " in line["message"]:
+                if " % " in line["message"] or _is_news(line):
                     say(f"    {line['message'].splitlines()[0][:160]}")
         if run["state_type"] in client.FINAL:
             return str(run["state_type"])
         if stop.wait(POLL_S):
             say("stopping: cancelling the flow run")
             return "CANCELLED"
+
+
+def _is_news(line: dict[str, Any]) -> bool:
+    """An error that the end of the run does not tell: Prefect logs each one in five wordings."""
+    echoed = line["message"].startswith(_ECHOES) and "Retry" not in line["message"]
+    return line["level"] >= 40 and not echoed
 
 
 def _print_summary(settings: Settings, run_id: str, out: Console) -> None:
@@ -158,21 +178,37 @@ def _print_summary(settings: Settings, run_id: str, out: Console) -> None:
         out.print(table)
 
 
-def _print_failure(services: stack.Stack, run_id: str, final: str, out: Console) -> None:
+def _print_failure(
+    services: stack.Stack, run_id: str, final: str, settings: Settings, out: Console
+) -> None:
+    """The error's own message with the task it came from; the traceback stays in the logs."""
     run = client.flow_run(services.prefect_api, run_id)
-    message = (run.get("state") or {}).get("message") or ""
-    out.print(f"[red]{final.lower()}[/red]: {message[:2000]}", highlight=False, soft_wrap=True)
-    logs: list[dict[str, Any]] = []
-    for flow in [run, *client.child_flow_runs(services.prefect_api, run_id)]:
-        logs += client.run_logs(services.prefect_api, flow["id"], 0)
-    errors = [line["message"] for line in logs if line["level"] >= 40]
-    if errors:
-        out.print(errors[0][-2500:], highlight=False, soft_wrap=True, markup=False)
+    flows = [run, *client.child_flow_runs(services.prefect_api, run_id)]
+    subflows = {row["parent_task_run_id"] for row in flows}
+    tasks = [
+        task
+        for task in client.task_runs(services.prefect_api, [row["id"] for row in flows])
+        if task["state_type"] in ("FAILED", "CRASHED") and task["id"] not in subflows
+    ]
+    # The task's state says the same as the flow's, but first: a crashed flow knows no reason.
+    first = tasks[0] if tasks else run
+    message = flow_message((first.get("state") or {}).get("message") or "no reason was given")
+    place = f" in {first['name']}" if tasks else ""
+    shown = message if len(message) <= SHOWN else message[:SHOWN] + " ..."
+    # Brackets in a message are text, no markup.
+    out.print(
+        f"[red]{final.lower()}[/red]{place}: {escape(shown)}", highlight=False, soft_wrap=True
+    )
+    if final != "CANCELLED":
+        log = settings.home / "logs" / "worker.log"
+        out.print(f"traceback: {log}, and the flow run's page", highlight=False, soft_wrap=True)
 
 
 def _print_urls(services: stack.Stack, run_id: str, out: Console) -> None:
-    table = Table(show_header=False, box=None)
-    table.add_row("Prefect", f"{services.url('prefect')}/runs/flow-run/{run_id}")
-    table.add_row("MLflow", f"{services.url('mlflow')}/#/experiments?workflowType=machine_learning")
-    table.add_row("Dashboard", services.url("dashboard"))
-    out.print(table)
+    # No table: it would cut the addresses where there is no wide terminal.
+    for name, url in (
+        ("Prefect", f"{services.url('prefect')}/runs/flow-run/{run_id}"),
+        ("MLflow", f"{services.url('mlflow')}/#/experiments?workflowType=machine_learning"),
+        ("Dashboard", services.url("dashboard")),
+    ):
+        out.print(f"{name:10} {url}", highlight=False, soft_wrap=True)
