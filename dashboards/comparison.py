@@ -131,11 +131,11 @@ def _beside_paper(score: Score) -> Compared:
     for row in published:
         figures.setdefault(row.size, row.value)  # the same cell may be printed in two tables
     if not published and paper.llama_results(score.benchmark):
-        stated = "other metric or shots"
+        stated = "not so measured"
     elif not published:
         stated = "not in the paper"
     elif published[0].shots is None:
-        stated = "shots not stated"
+        stated = "shots unknown"
     else:
         stated = f"{published[0].shots}-shot"
     return Compared(score=score, paper=figures, paper_shots=stated)

@@ -12,6 +12,7 @@ from sqlalchemy import text
 
 from dashboards.app import create_app
 from registry.database import VERSION_TABLE, Registry, upgrade
+from registry.runs import start_run
 from registry.settings import Settings
 
 PAGES = ("/", "/runs", "/corpus", "/training", "/evaluation", "/emissions", "/models", "/lineage")
@@ -220,3 +221,19 @@ def test_damaged_files_are_told_on_the_page(example: Any, tmp_path: Path) -> Non
         response = client.get(page)
         assert response.status_code == 200, page
         assert "run the pipeline again to make it" in response.text, page
+
+
+def test_training_under_way_shows_its_losses_so_far(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    upgrade(settings.registry_url)
+    registry = Registry(settings.registry_address)
+    top = start_run(registry, flow="pretraining")
+    recipe = "cd" * 32
+    start_run(registry, flow="pretraining", stage="pretraining", recipe=recipe, parent_id=top)
+    work = settings.store / "work" / recipe
+    work.mkdir(parents=True)
+    (work / "metrics.jsonl").write_text('{"step": 1, "loss": 8.25}\n{"step": 2, "loss": 7.5}\n{"st')
+    page = TestClient(create_app(settings), base_url="http://localhost").get(f"/runs/{top}").text
+    assert "has not finished" in page and "running" in page
+    (table,) = _tables(page, "Loss: pretraining")
+    assert _rows(table) == [["1", "8.2500", "–"], ["2", "7.5000", "–"]]
