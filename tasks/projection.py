@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "arriero"
 RUN_TAG = "arriero.run_id"
+TABLE = "evaluation.json"
 LARGEST_UPLOAD = 2 * 1024 * 1024  # bytes; larger files are referenced by URI and sha256
 STATUS = {
     "completed": "FINISHED",
@@ -74,18 +75,14 @@ def find_run(client: MlflowClient, record_id: str) -> str | None:
 
 def ensure_flow_run(client: MlflowClient, place: Workplace, record: Run) -> str:
     """The parent run of a flow run."""
-    existing = record.mlflow_run_id or find_run(client, record.id)
-    if existing is not None:
-        return existing
-    made = client.create_run(
-        experiment_id(client),
-        start_time=_milliseconds(record.started_at),
-        run_name=f"{record.flow} {record.started_at:%Y-%m-%d %H:%M:%S}",
-        tags=_tags(record),
-    )
-    client.log_dict(made.info.run_id, dict(record.parameters), "configuration.json")
-    runs.link_run(place.registry, record.id, mlflow_run_id=made.info.run_id)
-    return str(made.info.run_id)
+    if record.mlflow_run_id is not None:
+        return record.mlflow_run_id
+    name = f"{record.flow} {record.started_at:%Y-%m-%d %H:%M:%S}"
+    # Linked last: a kill in between finds the run by its tag and completes it.
+    run_id = find_run(client, record.id) or _create(client, record, name, _tags(record))
+    client.log_dict(run_id, dict(record.parameters), "configuration.json")
+    runs.link_run(place.registry, record.id, mlflow_run_id=run_id)
+    return run_id
 
 
 def ensure_stage_run(client: MlflowClient, place: Workplace, record_id: str) -> str:
@@ -93,21 +90,25 @@ def ensure_stage_run(client: MlflowClient, place: Workplace, record_id: str) -> 
     from tasks.tracking import root_of
 
     record = runs.get_run(place.registry, record_id)
-    existing = record.mlflow_run_id or find_run(client, record_id)
-    if existing is not None:
-        return existing
+    if record.mlflow_run_id is not None:
+        return record.mlflow_run_id
     parent = ensure_flow_run(client, place, root_of(place.registry, record_id))
     suffix = f" (attempt {record.attempt})" if record.attempt > 1 else ""
-    made = client.create_run(
-        experiment_id(client),
-        start_time=_milliseconds(record.started_at),
-        run_name=f"{record.stage}{suffix}",
-        tags={**_tags(record), "mlflow.parentRunId": parent},
-    )
-    run_id = str(made.info.run_id)
+    tags = {**_tags(record), "mlflow.parentRunId": parent}
+    run_id = find_run(client, record_id) or _create(client, record, f"{record.stage}{suffix}", tags)
     log_parameters(client, run_id, record.parameters)
     runs.link_run(place.registry, record_id, mlflow_run_id=run_id)
     return run_id
+
+
+def _create(client: MlflowClient, record: Run, name: str, tags: dict[str, str]) -> str:
+    made = client.create_run(
+        experiment_id(client),
+        start_time=_milliseconds(record.started_at),
+        run_name=name,
+        tags=tags,
+    )
+    return str(made.info.run_id)
 
 
 def project_stage(client: MlflowClient, place: Workplace, payload: Mapping[str, Any]) -> None:
@@ -281,11 +282,10 @@ def _log_external_model(
 def _log_evaluation(client: MlflowClient, run_id: str, folder: Path) -> None:
     rows = json.loads((folder / "results.json").read_text())
     columns = sorted({name for row in rows for name in row})
-    client.log_table(
-        run_id,
-        data={name: [row.get(name) for row in rows] for name in columns},
-        artifact_file="evaluation.json",
-    )
+    # What `log_table` writes; that one appends, so a second delivery would double the rows.
+    table = {"columns": columns, "data": [[row.get(name) for name in columns] for row in rows]}
+    client.log_dict(run_id, table, TABLE)
+    client.set_tag(run_id, "mlflow.loggedArtifacts", json.dumps([{"path": TABLE, "type": "table"}]))
     log_numbers(
         client,
         run_id,
