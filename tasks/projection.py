@@ -225,14 +225,21 @@ def complete_metrics(client: MlflowClient, run_id: str, path: Path) -> None:
     from tasks.tracking import read_metric_lines
 
     rows = [r for r in read_metric_lines(path.read_text()) if "step" in r]
-    sent = client.get_metric_history(run_id, "loss")
-    last = max((metric.step for metric in sent), default=-1)
+    last = max((metric.step for metric in client.get_metric_history(run_id, "loss")), default=-1)
+    # A step's validation is a line of its own: it may be what the live curve lacks.
+    at_last = {name for row in rows if int(row["step"]) == last for name in row}
+    there = {
+        name
+        for name in at_last
+        if any(m.step == last for m in client.get_metric_history(run_id, _metric_name(name)))
+    }
     batch = [
         Metric(_metric_name(name), float(value), int(row.get("time", 0) * 1000), int(row["step"]))
         for row in rows
-        if int(row["step"]) > last
+        if int(row["step"]) >= last
         for name, value in row.items()
         if name not in ("step", "time")
+        and not (int(row["step"]) == last and name in there)
         and isinstance(value, int | float)
         and not isinstance(value, bool)
     ]

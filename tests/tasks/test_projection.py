@@ -147,6 +147,22 @@ def test_metrics_are_sent_by_step_and_only_beyond_the_last_one(
     assert client.get_metric_history(run_id, "skipped") == []
 
 
+def test_a_validation_that_the_live_curve_lacks_is_sent(
+    place: Workplace, client: MlflowClient, attempt: Attempt
+) -> None:
+    record, ref = attempt(
+        Kind.CHECKPOINT,
+        "pretraining",
+        {"model.safetensors": "w", "logs/metrics.jsonl": jsonl(METRICS)},
+    )
+    run_id = projection.ensure_stage_run(client, place, record)
+    for step, loss in ((1, 3.5), (2, 3.0)):
+        client.log_metric(run_id, "loss", loss, timestamp=7, step=step)
+    project(client, place, "stage", stage_payload(record, ref))
+    assert [m.timestamp for m in client.get_metric_history(run_id, "loss")] == [7, 7]
+    assert [m.value for m in client.get_metric_history(run_id, "validation_loss")] == [3.25]
+
+
 @pytest.mark.parametrize("kind", [Kind.RAW, Kind.CHECKPOINT, Kind.EVALUATION])
 def test_a_second_delivery_changes_nothing(
     place: Workplace, client: MlflowClient, attempt: Attempt, kind: Kind
