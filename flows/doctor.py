@@ -24,6 +24,7 @@ from flows.installation import (
     check_packages,
     check_pins,
     check_python,
+    check_requirements,
     check_telemetry,
     pass_or_fail,
 )
@@ -39,6 +40,7 @@ def diagnose(settings: Settings) -> list[Check]:
     return [
         check_python(),
         *check_pins(),
+        *check_requirements(),
         check_packages(),
         *check_places(settings),
         check_registry(settings),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Mapping
-from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires, version
 from typing import Literal
 
+from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 from pydantic import BaseModel, ConfigDict
@@ -67,6 +68,29 @@ def check_pins() -> list[Check]:
         good = SpecifierSet(pin).contains(Version(found), prereleases=True)
         checks.append(pass_or_fail(name, good, found, pin, "" if good else remedy))
     return checks
+
+
+def check_requirements() -> list[Check]:
+    """The other dependencies that our metadata declares: one failure each, nothing when sound."""
+    try:
+        declared = requires(DISTRIBUTION) or []
+    except PackageNotFoundError:
+        return []  # running from the sources; check_packages says so
+    failed = []
+    for requirement in map(Requirement, declared):
+        wanted = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+        if not wanted or requirement.name in PINS:
+            continue
+        remedy = f"pip install '{requirement}'"
+        expected = str(requirement.specifier) or "any version"
+        try:
+            found = version(requirement.name)
+        except PackageNotFoundError:
+            failed.append(pass_or_fail(requirement.name, False, "not installed", expected, remedy))
+            continue
+        if not requirement.specifier.contains(Version(found), prereleases=True):
+            failed.append(pass_or_fail(requirement.name, False, found, expected, remedy))
+    return failed
 
 
 def check_packages(

@@ -11,12 +11,13 @@ import inspect
 from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Self, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from flows.problems import field_problems
+from model.presets import preset as model_shape
 from registry.gates import GatePolicy
 from tasks.corpus.parameters import CorpusParameters
 from tasks.emissions.parameters import EmissionsParameters
@@ -63,6 +64,17 @@ class PipelineConfig(BaseModel):
     promotion: GatePolicy = Field(
         default_factory=GatePolicy, title="Promotion", description="Gates."
     )
+
+    @model_validator(mode="after")
+    def _check_across_stages(self) -> Self:
+        base = self.pretraining
+        longest = (base.shape or model_shape(base.preset)).context
+        if self.instructions.context > longest:
+            raise ValueError(
+                f"instructions.context {self.instructions.context} is longer than the model's:"
+                f" {base.shape_name()} of pretraining has {longest}; lower it"
+            )
+        return self
 
 
 class PipelineParameters(BaseModel):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows.installation import Check, check_pins, check_python
+from flows.installation import Check, check_pins, check_python, check_requirements
 
 if TYPE_CHECKING:
     from registry.settings import Settings
@@ -22,7 +22,11 @@ class NotReady(ValueError):
 
 def require_installation() -> None:
     """Raise ``NotReady`` naming every package outside its range; imports none of them."""
-    failed = [check for check in (check_python(), *check_pins()) if check.status == "fail"]
+    failed = [
+        check
+        for check in (check_python(), *check_pins(), *check_requirements())
+        if check.status == "fail"
+    ]
     if failed:
         lines = [f"{c.name} {c.found}, needed {c.expected}: {c.remedy}" for c in failed]
         raise NotReady(
@@ -60,6 +64,7 @@ def require_sources(data: Path, parameters: CorpusParameters) -> None:
     if parameters.github_packages:
         found.add("github")
     missing = [name for name in SOURCES if name not in found]
+    data = data.resolve()
     if missing:
         folders = ", ".join(str(data / "corpus" / name) for name in missing)
         raise NotReady(

@@ -97,7 +97,7 @@ def _parameters(
     name = {member.value.lower(): member for member in Preset}[preset.lower()]
     if data is not None and not (data / "corpus").is_dir():
         raise ValueError(
-            f"data folder {data} has no 'corpus' folder. Expected: corpus/<source>/,"
+            f"data folder {data.resolve()} has no 'corpus' folder. Expected: corpus/<source>/,"
             " bench/<benchmark>/, instruct/<dataset>/ (docs/running.md)"
         )
     form = PipelineParameters(

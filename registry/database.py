@@ -184,7 +184,13 @@ def _migrate(url: URL, revision: str, operation: Any) -> None:
 
 def _make_engine(url: URL, *, foreign_keys: bool = True) -> Engine:
     if url.get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True)
+        try:
+            return create_engine(url, pool_pre_ping=True)
+        except ModuleNotFoundError as error:
+            raise RegistryUnreachable(
+                f"registry {_shown(url)} needs the Python package {error.name}, which is not "
+                "installed: pip install 'arriero[postgres]' and write postgresql+psycopg://"
+            ) from error
     # No pool: a SQLite connection must not cross a fork, and opening one is cheap.
     memory = url.database in (None, "", ":memory:")
     engine = create_engine(url) if memory else create_engine(url, poolclass=NullPool)

@@ -82,6 +82,12 @@ class Settings(BaseSettings):
                 f"{PREFIX}REGISTRY_URL is not a database URL; write for example "
                 "sqlite:////var/arriero/registry.sqlite or postgresql+psycopg://user@host/registry"
             ) from error
+        if url.get_backend_name() not in ("sqlite", "postgresql"):
+            raise ValueError(
+                f"{PREFIX}REGISTRY_URL names a {url.get_backend_name()} database; the registry "
+                "runs on SQLite and PostgreSQL: sqlite:////var/arriero/registry.sqlite or "
+                "postgresql+psycopg://user@host/registry"
+            )
         if url.password is not None:
             raise ValueError(
                 f"{PREFIX}REGISTRY_URL holds a password; leave it out of the URL and set "

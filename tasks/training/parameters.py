@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from pydantic.config import JsonDict
 
 from model.config import ModelConfig
-from model.presets import preset_name
+from model.presets import preset, preset_name
 
 NO_RECIPE: JsonDict = {"recipe": False}
 
@@ -264,10 +264,20 @@ class PretrainingParameters(TrainingParameters):
     def _known_preset(cls, value: str) -> str:
         return preset_name(value)
 
+    def shape_name(self) -> str:
+        """How messages call the model's shape."""
+        return "shape" if self.shape else f"preset {self.preset}"
+
     def problems(self) -> list[str]:
         found = super().problems()
         if self.warmup_steps >= self.steps:
             found.append(f"warmup_steps {self.warmup_steps} must be below steps {self.steps}")
+        longest = (self.shape or preset(self.preset)).context
+        if self.context > longest:
+            found.append(
+                f"context {self.context} is longer than the model's: {self.shape_name()} has"
+                f" {longest}; lower context, or give a shape of your own with a longer one"
+            )
         if any(number < 0 for number in self.skip_batches):
             found.append("skip_batches must not hold negative numbers")
         return found

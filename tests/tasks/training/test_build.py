@@ -10,6 +10,7 @@ from prefect.states import Failed
 from pydantic import ValidationError
 
 from model.config import ModelConfig
+from model.presets import preset
 from model.weights import load_model
 from tasks.context import StageContext, recipe_parameters
 from tasks.runner import CorruptInput
@@ -91,12 +92,14 @@ def test_pretraining_then_finetuning_make_checkpoint_artifacts(tmp_path: Path) -
 
 def test_context_longer_than_the_data_is_a_configuration_error(tmp_path: Path) -> None:
     tokens = write_tokens(tmp_path / "tokens")
-    parameters = PretrainingParameters(steps=30, context=256 * 64)
+    long = preset("nano").model_copy(update={"context": 1 << 20})
+    parameters = PretrainingParameters(steps=30, context=256 * 64, shape=long)
     with pytest.raises(ConfigError, match="shorter context"):
         build_pretraining(parameters, tokens, tmp_path, stage(tmp_path, "x"))
-    parameters = PretrainingParameters(steps=30, context=512)
-    with pytest.raises(ConfigError, match="longer than the model's 256"):
-        build_pretraining(parameters, tokens, tmp_path, stage(tmp_path, "y"))
+    with pytest.raises(
+        ValidationError, match="512 is longer than the model's: preset nano has 256"
+    ):
+        PretrainingParameters(steps=30, context=512)
 
 
 def test_all_problems_of_the_form_are_named_at_once() -> None:
