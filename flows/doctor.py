@@ -127,7 +127,7 @@ def check_databases(settings: Settings) -> Check:
         "prefect": os.environ.get("PREFECT_API_DATABASE_CONNECTION_URL")
         or f"sqlite+aiosqlite:///{settings.home / 'prefect' / 'prefect.db'}",
         "mlflow": os.environ.get("MLFLOW_BACKEND_STORE_URI")
-        or f"sqlite:///{settings.home / 'mlflow' / 'mlflow.db'}",
+        or f"sqlite:///{settings.home / 'mlflow' / 'mlflow.sqlite'}",
     }
     expected = "three different databases"
     places: dict[tuple[Any, ...], str] = {}

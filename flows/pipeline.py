@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 from pydantic import BaseModel, ConfigDict
 
+from flows.budget import require_budget
 from flows.data import DataFolder, find_data
 from flows.evaluation import EvaluationFlowParameters, evaluation
 from flows.finetuning import FinetuningFlowParameters, finetuning
@@ -51,6 +54,7 @@ def pipeline(parameters: PipelineParameters) -> PipelineSummary:
                 )
             )
         )
+        require_budget(open_workplace(), config, logging.getLogger("arriero"))
         base = settled(
             pretraining(
                 PretrainingFlowParameters(

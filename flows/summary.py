@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from rich.table import Table
 from sqlalchemy import select
 
-from registry import emissions, outbox, runs
+from registry import emissions, lineage, outbox, runs
 from registry.artifacts import ArtifactRef
 from registry.database import Registry, open_registry
 from registry.schema import Emission, Run
@@ -31,7 +31,8 @@ class PipelineSummary(BaseModel):
     """Figures of one pipeline run; every one of them is in an artifact or a registry row.
 
     kwh: IT energy of this run's attempts, before PUE. tco2eq: with PUE and the intensity of the
-    parameters (the paper's 1.1 and 0.385 kg/kWh unless set otherwise).
+    parameters (the paper's 1.1 and 0.385 kg/kWh unless set otherwise). model_kwh, model_tco2eq: of
+    every attempt, in any run, at the promoted model and at what it was made from.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -50,6 +51,8 @@ class PipelineSummary(BaseModel):
     stages: list[dict[str, str]]
     kwh: float
     tco2eq: float
+    model_kwh: float
+    model_tco2eq: float
     verdict: dict[str, Any]
     notes: list[str]
 
@@ -111,8 +114,11 @@ class PipelineSummary(BaseModel):
         for role, figures in self.training.items():
             rows += [(f"{role}: {name}", str(value)) for name, value in figures.items()]
         rows += [
-            ("energy", f"{self.kwh:.6f} kWh"),
-            ("carbon", f"{self.tco2eq:.3e} tCO2eq"),
+            ("this run", f"{self.kwh:.6f} kWh, {self.tco2eq:.2e} tCO2eq"),
+            (
+                "the model, all attempts",
+                f"{self.model_kwh:.6f} kWh, {self.model_tco2eq:.2e} tCO2eq",
+            ),
             (
                 "promotion",
                 f"{self.verdict['name']} version {self.verdict['version']}:"
@@ -156,6 +162,10 @@ def summarise(
         if row["status"] != "ok" or row["metric"] == _paper_metric(place, ref, row["benchmark"])
     ]
     totals = emissions.run_totals(place.registry, run_id)
+    made_from = {row.key for row in lineage.ancestors(place.registry, tuned.model.key)}
+    model_totals = emissions.sum_up(
+        emissions.entries_of_recipes(place.registry, {tuned.model.key, *made_from})
+    )
     stages = [
         {"stage": run.stage or "", "status": run.status, "flow": run.flow}
         for run in _runs_below(place.registry, run_id)
@@ -187,6 +197,8 @@ def summarise(
         stages=stages,
         kwh=totals.kwh,
         tco2eq=totals.tco2eq,
+        model_kwh=model_totals.kwh,
+        model_tco2eq=model_totals.tco2eq,
         verdict=verdict.model_dump(mode="json"),
         notes=notes,
     )

@@ -234,6 +234,12 @@ def plan(parameters: PlanParameters) -> PlanReport:
         notes.append(f"Tokens and learning rate: {_SMALL}.")
     if not parameters.gpu.startswith("A100"):
         notes.append("The band was made on A100; on other GPUs the prior MFU is a guess.")
+    replica = 16 * shape.parameters / GIB + activations
+    if replica > 0.92 * gpu.memory_gib:
+        notes.append(
+            f"Memory is that of fully sharded training. This version's engine keeps a replica on"
+            f" every GPU ({replica:.0f} GiB), which does not fit: it cannot train this model yet."
+        )
     if parameters.gpus > parameters.batch_tokens // context:
         notes.append("More GPUs than sequences in the batch: some would have nothing to do.")
     return PlanReport(

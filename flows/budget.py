@@ -1,0 +1,47 @@
+"""The carbon budget of a pipeline, asked before the expensive stage starts."""
+
+from __future__ import annotations
+
+import logging
+
+from sqlalchemy import select
+
+from flows.parameters import PipelineConfig
+from registry.emissions import sum_up
+from registry.schema import Emission
+from tasks.emissions.forecast import BudgetExceeded, PlanParameters, check_budget, plan
+from tasks.runner import Workplace
+
+
+def require_budget(place: Workplace, config: PipelineConfig, log: logging.Logger) -> None:
+    """Refuse a pretraining whose forecast does not fit what is left of the budget.
+
+    Spent is everything in the ledger, failed attempts included. On a CPU there is no forecast:
+    only what is spent counts, and the log says so.
+
+    Raises:
+        BudgetExceeded: names the budget, what is spent and what the run may need.
+    """
+    budget = config.emissions.budget
+    if budget is None:
+        return
+    with place.registry.reading() as session:
+        spent = sum_up(session.scalars(select(Emission)).all()).tco2eq
+    training = config.pretraining
+    if training.device == "cuda":
+        report = plan(
+            PlanParameters(
+                preset=training.preset,
+                tokens=training.steps * training.global_batch * training.context,
+                gpus=training.world,
+                context=training.context,
+                emissions=config.emissions,
+            )
+        )
+        check_budget(report, spent, budget)
+    elif spent >= budget:
+        raise BudgetExceeded(
+            f"the budget of {budget:g} t CO2eq is spent ({spent:.3g} t); raise emissions.budget"
+        )
+    else:
+        log.warning("no forecast on a CPU: the budget is held against what is spent alone")
