@@ -112,7 +112,8 @@ def resolve(
     if not by_digest:
         raise UnknownArtifact(
             f"no {what} matches {text!r}; give `latest`, `champion`, <name>:<version> or at least "
-            f"{SHORTEST} digits of a digest (`arriero lineage champion` and the dashboard show them)"
+            f"{SHORTEST} digits of a digest (`arriero lineage champion` and the dashboard show"
+            " them)"
         )
     listed = ", ".join(f"{row.kind} {row.digest[:SHORT]}" for row in by_digest.values())
     raise UnknownArtifact(f"{text!r} matches more than one {what}: {listed}; be more exact")
