@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import stat
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,6 +19,8 @@ from pydantic import BaseModel, ConfigDict
 MANIFEST = "manifest.json"
 LOGS = "logs"
 CHUNK = 1 << 20  # bytes read at a time
+FULL_BYTES = 1 << 20  # a disk with less room than this is full
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class StoreError(ValueError):
@@ -48,17 +51,40 @@ def storage_errors(root: Path) -> Iterator[None]:
         yield
     except OSError as error:
         where = error.filename or root
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StoreFull(
-                f"no space left for {where} in the artifact store {root}; nothing was published: "
-                "free space or set ARRIERO_STORE to another disk, then run again"
-            ) from error
+        if error.errno in _FULL:
+            raise StoreFull(_no_space(where, root)) from error
         if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR):
             raise StoreNotWritable(
                 f"cannot write {where} in the artifact store {root} ({error.strerror}); nothing "
                 "was published: unlock it or set ARRIERO_STORE to another folder"
             ) from error
         raise
+
+
+def out_of_space(failure: BaseException, root: Path) -> StoreFull | None:
+    """``StoreFull`` when a stage failed because the disk of ``root`` is full, else None.
+
+    NumPy, safetensors and a trainer's process report a full disk without its error number, so
+    the disk itself is asked too; call this before the staging directory is removed.
+    """
+    if not isinstance(failure, Exception) or isinstance(failure, StoreFull):
+        return None
+    number = failure.errno if isinstance(failure, OSError) else None
+    if number not in _FULL and not _is_full(root):
+        return None
+    where = (failure.filename if isinstance(failure, OSError) else None) or root
+    return StoreFull(_no_space(where, root))
+
+
+def _is_full(root: Path) -> bool:
+    return shutil.disk_usage(root).free < FULL_BYTES
+
+
+def _no_space(where: Any, root: Path) -> str:
+    return (
+        f"no space left for {where} in the artifact store {root}; nothing was published: "
+        "free space or set ARRIERO_STORE to another disk, then run again"
+    )
 
 
 def canonical_json(value: Any) -> bytes:

@@ -28,6 +28,7 @@ from pydantic import BaseModel, ConfigDict
 from registry import outbox, runs
 from registry.artifacts import ArtifactRef, Kind, Store, recipe_key
 from registry.database import Registry, open_registry
+from registry.files import out_of_space
 from registry.settings import Settings, load_settings
 from tasks import liveness
 from tasks.context import StageContext, StageResult, recipe_parameters
@@ -226,7 +227,12 @@ def run_stage(
         log.info("%s: %s in %.1f s", stage.name, ref.digest[:12], time.monotonic() - started)
         return ref
     except BaseException as failure:
-        status, error = _status_of(failure), f"{type(failure).__name__}: {failure}"
+        # Libraries hide a full disk in errors of their own; a user needs the one message.
+        full = out_of_space(failure, place.store.root)
+        status = _status_of(failure)
+        error = f"{type(full or failure).__name__}: {full or failure}"
+        if full is not None:
+            raise full from failure
         raise
     finally:
         if metrics is not None:
