@@ -176,6 +176,8 @@ def _print_summary(settings: Settings, run_id: str, out: Console) -> None:
     summary = load_summary(settings, run_id)
     for table in summary.tables():
         out.print(table)
+    for note in summary.notes:
+        out.print(f"- {escape(note)}", highlight=False, soft_wrap=True)
 
 
 def _print_failure(

@@ -237,6 +237,7 @@ def build_corpus(
             f"sources missing: {', '.join(mix['missing'])}; Table 1's weights were renormalised"
             " over the others."
         )
+    notes += [note for name in present if (note := _bad_files_note(name, inputs[name]))]
     return StageResult(
         counts={
             "documents": sum(counts["train"].values()),
@@ -246,6 +247,16 @@ def build_corpus(
         seeds={"validation": parameters.seed},
         notes=notes,
     )
+
+
+def _bad_files_note(source: str, documents: Path) -> str:
+    """What of a source could not be read, or "" when all of it was."""
+    path = documents / "bad_files.json"
+    bad = Counter(row["reason"] for row in json.loads(path.read_text("utf-8")))
+    if not bad:
+        return ""
+    reasons = ", ".join(f"{reason} ({count})" for reason, count in sorted(bad.items()))
+    return f"{source}: files that could not be read to their end: {reasons}."
 
 
 def _rows(path: Path) -> int:
