@@ -36,8 +36,7 @@ def recorded(
     parent = _current.get()
     flow_run = FlowRunContext.get()
     home = place.settings.home
-    for lost in runs.mark_lost(place.registry, is_alive=lambda run: liveness.is_alive(home, run)):
-        liveness.end(home, lost)
+    settle_lost(place)
     # The file before the row: a row without one would be taken for a lost run by another flow.
     run_id = str(uuid.uuid4())
     liveness.begin(home, run_id)
@@ -56,11 +55,11 @@ def recorded(
     token = _current.set(run)
     outer = parent is None
     emissions = getattr(parameters, "emissions", None) or EmissionsParameters()
-    if outer:
-        _start_meter(place, emissions)
-        tracking.install(place, run)
     status, error = "failed", None
     try:
+        if outer:
+            _start_meter(place, emissions)
+            tracking.install(place, run)
         yield run
         status = "completed"
     except BaseException as failure:
@@ -86,6 +85,31 @@ def recorded(
         if outer:
             settle_emissions(place, emissions)
             tracking.deliver(place)
+
+
+def settle_lost(place: Workplace) -> list[str]:
+    """Record runs whose process was killed as lost, and tell MLflow, where they would run on."""
+    home = place.settings.home
+    lost = runs.mark_lost(place.registry, is_alive=lambda run: liveness.is_alive(home, run))
+    for run_id in lost:
+        liveness.end(home, run_id)
+        record = runs.get_run(place.registry, run_id)
+        topic = "flow" if record.stage is None else "stage"
+        with place.registry.session() as session:
+            outbox.enqueue(
+                session,
+                topic=topic,
+                dedupe_key=f"{topic}:{run_id}:lost",
+                payload={
+                    "run_id": run_id,
+                    "parent_id": record.parent_id,
+                    "flow": record.flow,
+                    "stage": record.stage,
+                    "status": "lost",
+                    "artifact": None,
+                },
+            )
+    return lost
 
 
 def settle_emissions(place: Workplace, emissions: EmissionsParameters) -> None:
