@@ -29,9 +29,11 @@ def field_problems(
         if item["type"] == "extra_forbidden":
             lines.append(f"{place}: no such field{hint(item['loc']) if hint else ''}")
             continue
+        # Our own validators say themselves what was given, or have a reason not to: a password.
+        own = item["type"] == "value_error"
         message = item["msg"].removeprefix("Value error, ")
         prefix = f"{place}: " if place else ""
-        lines.append(f"{prefix}{message}{_given(item['input'])}")
+        lines.append(f"{prefix}{message}{'' if own else _given(item['input'])}")
     return lines
 
 
