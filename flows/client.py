@@ -120,6 +120,12 @@ def cancel_run(api: str, run_id: str) -> None:
     )
 
 
+def settle_cancelled(api: str, run_id: str) -> None:
+    """Record a run as cancelled whose process does not say so itself."""
+    state = {"type": "CANCELLED", "name": "Cancelled", "message": "stopped with the services"}
+    _post(api, f"/flow_runs/{run_id}/set_state", {"state": state, "force": True})
+
+
 def run_logs(api: str, run_id: str, offset: int) -> list[dict[str, Any]]:
     """Log lines of a flow run from ``offset`` on, oldest first."""
     rows: list[dict[str, Any]] = _post(

@@ -370,7 +370,7 @@ def _answers(url: str) -> bool:
 def _cancel_active_runs(
     stack: Stack, say: Callable[[str], None], settle_s: float, grace_s: float
 ) -> None:
-    from flows.client import active_runs, cancel_run
+    from flows.client import active_runs, cancel_run, settle_cancelled
 
     # A run that an automation started is often at its end: cancelling it would only leave a
     # cancelled row behind.
@@ -380,10 +380,14 @@ def _cancel_active_runs(
     for run in active:
         say(f"cancelling flow run {run['name']}")
         cancel_run(stack.prefect_api, run["id"])
-    deadline = time.monotonic() + grace_s
+    # Without a worker nobody acts on the request: the sweep ends the run's processes.
+    deadline = time.monotonic() + (0.0 if "worker" in _dead_services(stack) else grace_s)
     while active and time.monotonic() < deadline:
         time.sleep(0.5)
         active = active_runs(stack.prefect_api)
+    for run in active:
+        # A row that stayed "Cancelling" would be waited for at every later stop.
+        settle_cancelled(stack.prefect_api, run["id"])
 
 
 def _belongs(pid: int, mark: str) -> bool:

@@ -6,6 +6,7 @@ pretraining. The digests of both must be equal.
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -79,6 +80,13 @@ class Installation:
         found: list[psutil.Process] = wait_for("a trainer", training, 300, every=0.05)
         return found
 
+    def wait_for_checkpoint(self, attempts_before: int) -> None:
+        """Until the attempt after so many has written a checkpoint."""
+        wait_for("the attempt", lambda: len(self.attempts()) > attempts_before, 120)
+        recipe = str(self.attempts()[-1].recipe)
+        checkpoints = self.home / "store" / "work" / recipe / "checkpoints"
+        wait_for("a checkpoint", lambda: list(checkpoints.glob("*")), 120, every=0.05)
+
     def kill(self, *groups: list[psutil.Process]) -> None:
         for process in (p for group in groups for p in group):
             if process.is_running():
@@ -95,6 +103,22 @@ class Installation:
         with self.registry.reading() as session:
             return [row.digest for row in session.scalars(query)]
 
+    def starts(self) -> list[list[int]]:
+        """Per pretraining checkpoint: the steps at which its trainer started or went on."""
+        query = (
+            select(Artifact).where(Artifact.stage == "pretraining").order_by(Artifact.created_at)
+        )
+        with self.registry.reading() as session:
+            folders = [self.home / "store" / row.uri / "logs" for row in session.scalars(query)]
+        return [
+            [
+                int(event["step"])
+                for line in (folder / "events.jsonl").read_text().splitlines()
+                if (event := json.loads(line))["event"] in ("started", "resumed")
+            ]
+            for folder in folders
+        ]
+
     def attempts(self) -> list[Run]:
         query = select(Run).where(Run.stage == "pretraining").order_by(Run.started_at)
         with self.registry.reading() as session:
@@ -109,9 +133,9 @@ def pipeline_form() -> dict[str, Any]:
     return PipelineParameters(overrides=LONG).model_dump(mode="json")
 
 
-def pretraining_form() -> dict[str, Any]:
+def pretraining_form(seed: int = 7) -> dict[str, Any]:
     """Another recipe on the same tokens."""
-    config = resolve(PipelineParameters(overrides=[*LONG, "pretraining.seed=7"]))
+    config = resolve(PipelineParameters(overrides=[*LONG, f"pretraining.seed={seed}"]))
     return {"pretraining": config.pretraining.model_dump(mode="json")}
 
 
@@ -165,6 +189,8 @@ def test_worker_and_trainer_killed_and_the_run_goes_on(
     attempts = disturbed.attempts()
     assert [(run.attempt, run.status) for run in attempts] == [(1, "failed"), (2, "completed")]
     assert attempts[0].id == first.id and "-9" in (attempts[0].error or "")
+    begun, resumed = disturbed.starts()[0]
+    assert begun == 0 and resumed >= 10 and resumed % 10 == 0, "it did not go on, it began anew"
     lost = disturbed.energy(attempts[0].id)
     assert (lost.status, lost.attempt) == ("failed", 1)
     assert lost.kwh_total > 0 and lost.wall_s > 0
@@ -177,10 +203,7 @@ def test_everything_of_a_run_killed_and_triggered_again(
     """No process of the run is left to tell its end; the next run continues its work."""
     before = len(disturbed.attempts())
     zombie = disturbed.trigger("pretraining/pretraining", pretraining_form())
-    wait_for("the attempt", lambda: len(disturbed.attempts()) > before, 120)
-    recipe = disturbed.attempts()[-1].recipe
-    checkpoints = disturbed.home / "store" / "work" / str(recipe) / "checkpoints"
-    wait_for("a checkpoint", lambda: list(checkpoints.glob("*")), 120, every=0.05)
+    disturbed.wait_for_checkpoint(before)
     engines = disturbed.processes(zombie) or disturbed.processes("flow_engine")
     engines = engines or disturbed.processes("prefect.engine")
     assert engines, [p.cmdline() for p in living(disturbed.home)]
@@ -192,6 +215,7 @@ def test_everything_of_a_run_killed_and_triggered_again(
     assert disturbed.follow(again) == "COMPLETED"
     assert disturbed.digests() == undisturbed
 
+    assert disturbed.starts()[1][1] >= 10
     killed, finished = disturbed.attempts()[before:]
     assert (killed.status, finished.status) == ("lost", "completed")
     entry = disturbed.energy(killed.id)
@@ -201,6 +225,16 @@ def test_everything_of_a_run_killed_and_triggered_again(
     assert disturbed.follow(zombie, seconds=240) == "CRASHED"
 
 
-def test_nothing_is_left_after_down(disturbed: Installation) -> None:
+def test_down_ends_a_run_whose_worker_is_gone(disturbed: Installation) -> None:
+    before = len(disturbed.attempts())
+    run_id = disturbed.trigger("pretraining/pretraining", pretraining_form(seed=8))
+    disturbed.wait_for_checkpoint(before)
+    disturbed.kill(disturbed.worker())
+    assert arriero(disturbed.home, "down").returncode == 0
+    assert sweep(disturbed.home) == []
+    # The next stack neither waits for that run nor shows it as running.
+    disturbed.up()
+    assert client.flow_run(disturbed.api, run_id)["state_type"] == "CANCELLED"
+    assert client.active_runs(disturbed.api) == []
     assert arriero(disturbed.home, "down").returncode == 0
     assert sweep(disturbed.home) == []
