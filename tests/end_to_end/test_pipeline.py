@@ -1,0 +1,154 @@
+"""The whole chain on the generated sample through the command that users type."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+from sqlalchemy import func, select
+
+from registry.database import Registry
+from registry.schema import Artifact, Emission, ModelVersion, Outbox, Run
+from tests.services import SOURCES, TINY, arriero, living, one_object, sweep
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+ARGUMENTS = ["run", "--preset", "nano", "--once", *(f"--set={line}" for line in TINY)]
+
+
+@dataclass
+class Finished:
+    """One `arriero run --once` and what it left."""
+
+    home: Path
+    done: CompletedProcess[str]
+    seconds: float
+    left: list[str]
+
+    @property
+    def registry(self) -> Registry:
+        return Registry(f"sqlite:///{self.home / 'registry.sqlite'}")
+
+
+def run_once(home: Path) -> Finished:
+    began = time.monotonic()
+    done = arriero(home, *ARGUMENTS, timeout=600)
+    seconds = time.monotonic() - began
+    left = [" ".join(process.cmdline())[:120] for process in living(home)]
+    return Finished(home, done, seconds, left)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("home")
+    yield folder
+    sweep(folder)
+
+
+@pytest.fixture(scope="module")
+def first(home: Path) -> Finished:
+    finished = run_once(home)
+    assert finished.done.returncode == 0, finished.done.stderr[-4000:] + finished.done.stdout
+    return finished
+
+
+@pytest.fixture(scope="module")
+def second(first: Finished) -> Finished:
+    return run_once(first.home)
+
+
+def test_the_chain_completes_and_prints_its_summary(first: Finished) -> None:
+    text = first.done.stdout
+    for part in (*SOURCES, "kWh", "tCO2eq", "llama-i-sample", "Prefect", "MLflow", "Dashboard"):
+        assert part in text, part
+    assert re.search(r"pipeline completed in \d+ s", text)
+
+
+def test_nothing_is_left_running(first: Finished) -> None:
+    assert first.left == []
+    assert not (first.home / "stack.json").exists()
+    assert list((first.home / "running").glob("*")) == []
+    staging = [p for p in (first.home / "store" / "tmp").glob("*") if p.is_dir()]
+    assert staging == []
+
+
+def test_every_stage_has_its_artifact_run_and_energy(first: Finished) -> None:
+    with first.registry.reading() as session:
+        stages = set(session.scalars(select(Artifact.stage)))
+        wanted = {f"{kind}.{source}" for kind in ("raw", "documents") for source in SOURCES}
+        wanted |= {"corpus", "tokenizer", "tokens", "pretraining", "export", "instructions"}
+        assert wanted | {"finetuning", "evaluation"} <= stages
+        assert set(session.scalars(select(Artifact.sample))) == {True}
+        runs = session.scalars(select(Run)).all()
+        assert {run.status for run in runs} <= {"completed", "cached"}
+        versions = session.scalars(select(ModelVersion)).all()
+        assert [(v.name, v.version) for v in versions] == [("llama-i-sample", 1)]
+        entries = session.scalars(select(Emission)).all()
+        attempts = [run for run in runs if run.stage and run.status == "completed"]
+        metered = {entry.run_id: entry for entry in entries if entry.stage != "idle"}
+        assert set(metered) == {run.id for run in attempts}
+        assert {entry.status for entry in metered.values()} == {"completed"}
+        assert sum(entry.kwh_total for entry in metered.values()) > 0
+        # What the node used between the stages is on a row of its own.
+        assert len(entries) - len(metered) == 1
+
+
+def test_mlflow_has_been_told_everything(first: Finished) -> None:
+    with first.registry.reading() as session:
+        waiting = session.scalars(select(Outbox).where(Outbox.delivered_at.is_(None))).all()
+        told = session.scalar(select(func.count()).select_from(Outbox))
+    assert [(message.topic, message.last_error) for message in waiting] == []
+    assert told is not None and told > 20
+
+
+def test_reading_commands_print_one_object(first: Finished) -> None:
+    home = first.home
+    tree = one_object(arriero(home, "lineage", "champion", "--json"))
+    text = str(tree)
+    assert all(f"raw.{source}" in text for source in SOURCES)
+    status = one_object(arriero(home, "status", "--json"))
+    assert status["runs"][-1]["flow"] == "pipeline"
+    assert {run["status"] for run in status["runs"]} == {"completed"}
+    assert [c["name"] for c in status["champions"]] == ["llama-i-sample"]
+    assert set(status["services"].values()) == {None}
+    batch = one_object(arriero(home, "show", "batch", "latest", "2", "--json"))
+    assert (batch["step"], len(batch["rows"])) == (2, 4)
+    assert all(row["source"] in SOURCES and row["documents"] for row in batch["rows"])
+    plan = one_object(arriero(home, "plan", "--preset", "7B", "--json"))
+    assert plan["parameters"] == 6_738_415_616
+    artifact = one_object(arriero(home, "show", "artifact", batch["checkpoint"], "--json"))
+    assert artifact["problems"] == []
+
+
+def test_mistakes_of_a_reader_end_in_one_message(first: Finished) -> None:
+    for arguments, part in [
+        (["show", "batch", "latest", "9"], "the run has steps 1 to 4"),
+        (["lineage", "feedbeef"], "feedbeef"),
+        (["plan", "--preset", "8T"], "8T"),
+    ]:
+        done = arriero(first.home, *arguments)
+        assert done.returncode == 2, (arguments, done.stderr)
+        assert part in done.stderr and "Traceback" not in done.stderr, done.stderr
+        assert done.stdout == ""
+
+
+def test_the_second_run_finds_everything(second: Finished) -> None:
+    assert second.done.returncode == 0, second.done.stderr[-4000:]
+    assert second.left == []
+    with second.registry.reading() as session:
+        pipelines = session.scalars(
+            select(Run).where(Run.flow == "pipeline", Run.stage.is_(None)).order_by(Run.started_at)
+        ).all()
+        assert [run.status for run in pipelines] == ["completed", "completed"]
+        later = session.scalars(
+            select(Run).where(Run.started_at > pipelines[1].started_at, Run.stage.is_not(None))
+        ).all()
+        assert len(later) > 20
+        assert {(run.stage, run.status) for run in later if run.status != "cached"} == set()
+    # Half a minute alone on two cores; the suite may share them.
+    assert second.seconds < 90, f"{second.seconds:.0f} s"
