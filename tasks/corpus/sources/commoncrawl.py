@@ -108,7 +108,8 @@ def read(
 
 def too_deep(html: str) -> bool:
     """Whether elements are nested so deeply that extraction, quadratic in it, would stall."""
-    if html.count("<") <= MAX_DEPTH:
+    # Not deeper than there are opening tags.
+    if html.count("<") - html.count("</") <= MAX_DEPTH:
         return False
     depth = 0
     for close, tag in _TAG.findall(html):
