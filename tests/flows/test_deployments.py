@@ -13,6 +13,7 @@ import yaml
 from prefect.cli.deploy._models import RawScheduleConfig
 from prefect.flows import Flow
 from prefect.utilities.callables import parameter_schema
+from prefect.utilities.schema_tools.validation import validate
 from pydantic import BaseModel, SecretBytes, SecretStr
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,7 +35,8 @@ DEPLOYMENT = {
     "concurrency_limit",
 }
 POOL = {"name", "work_queue_name", "job_variables"}
-SCHEDULE = {"cron", "timezone", "slug"}  # never `active`: a redeploy would undo a pause in the UI
+# Never `active`: a redeploy would undo a pause in the UI.
+SCHEDULE = {"cron", "timezone", "slug", "parameters"}
 TRIGGER = {"name", "type", "enabled", "expect", "match", "parameters"}
 JOB_VARIABLES = {"stream_output"}
 
@@ -81,7 +83,7 @@ def test_every_key_is_one_that_prefect_reads() -> None:
         assert set(deployment["work_pool"]) == POOL, name
         assert set(deployment["work_pool"]["job_variables"]) == JOB_VARIABLES, name
         for schedule in deployment.get("schedules", []):
-            assert set(schedule) == SCHEDULE, name
+            assert {"cron", "timezone", "slug"} <= set(schedule) <= SCHEDULE, name
             RawScheduleConfig.model_validate(schedule)
         for trigger in deployment.get("triggers", []):
             assert set(trigger) <= TRIGGER, name
@@ -152,6 +154,16 @@ def test_forms_refuse_unknown_fields_and_take_no_secret(deployment: dict[str, An
             # Prefect stores and shows a SecretStr parameter in clear text.
             secret = {SecretStr, SecretBytes} & set(annotations_in(info.annotation))
             assert not secret, f"{model.__name__}.{name}"
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=NAMES)
+def test_what_schedules_and_triggers_give_fits_the_form(deployment: dict[str, Any]) -> None:
+    schema = schema_of(deployment)
+    for given in [*deployment.get("schedules", []), *deployment.get("triggers", [])]:
+        validate(given.get("parameters", {"parameters": {}}), schema, raise_on_error=True)
+    if deployment.get("schedules"):
+        # Without a `parameters` of its own a scheduled run lacks the flow's one argument.
+        assert all("parameters" in s for s in deployment["schedules"]), deployment["name"]
 
 
 def test_the_zombie_settler_waits_for_three_heartbeats() -> None:
