@@ -161,6 +161,8 @@ def _follow(
             return str(run["state_type"])
         if stop.wait(POLL_S):
             say("stopping: cancelling the flow run")
+            # Services that somebody else started stay, and would go on with it.
+            client.cancel_run(services.prefect_api, run_id)
             return "CANCELLED"
 
 
@@ -184,6 +186,9 @@ def _print_failure(
     services: stack.Stack, run_id: str, final: str, settings: Settings, out: Console
 ) -> None:
     """The error's own message with the task it came from; the traceback stays in the logs."""
+    if final == "CANCELLED":
+        out.print("[red]cancelled[/red] on request; what was finished is kept")
+        return
     run = client.flow_run(services.prefect_api, run_id)
     flows = [run, *client.child_flow_runs(services.prefect_api, run_id)]
     subflows = {row["parent_task_run_id"] for row in flows}
@@ -201,9 +206,8 @@ def _print_failure(
     out.print(
         f"[red]{final.lower()}[/red]{place}: {escape(shown)}", highlight=False, soft_wrap=True
     )
-    if final != "CANCELLED":
-        log = settings.home / "logs" / "worker.log"
-        out.print(f"traceback: {log}, and the flow run's page", highlight=False, soft_wrap=True)
+    log = settings.home / "logs" / "worker.log"
+    out.print(f"traceback: {log}, and the flow run's page", highlight=False, soft_wrap=True)
 
 
 def _print_urls(services: stack.Stack, run_id: str, out: Console) -> None:
