@@ -12,9 +12,19 @@ from subprocess import CompletedProcess
 import pytest
 from sqlalchemy import func, select
 
+from flows import client
 from registry.database import Registry
 from registry.schema import Artifact, Emission, ModelVersion, Outbox, Run
-from tests.services import SOURCES, TINY, arriero, living, one_object, sweep
+from tests.services import (
+    SOURCES,
+    TINY,
+    arriero,
+    living,
+    one_object,
+    stack_of,
+    sweep,
+    wait_for,
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -152,3 +162,34 @@ def test_the_second_run_finds_everything(second: Finished) -> None:
         assert {(run.stage, run.status) for run in later if run.status != "cached"} == set()
     # 50 s were measured beside four other jobs on two cores.
     assert second.seconds < 90, f"{second.seconds:.0f} s"
+
+
+def test_the_night_checks_the_champion_and_computes_nothing(first: Finished) -> None:
+    """The nightly deployment with the limits that the pipeline had used."""
+    assert arriero(first.home, "up").returncode == 0
+    try:
+        api = f"http://127.0.0.1:{stack_of(first.home)['ports']['prefect']}/api"
+        form = {"evaluation": {"item_limit": 2, "max_new_tokens": 4}}
+        name = "nightly-evaluation/nightly-evaluation"
+        run_id = client.trigger(api, name, {"parameters": form})["id"]
+
+        def final() -> str | None:
+            state = client.flow_run(api, run_id)["state_type"]
+            return state if state in client.FINAL else None
+
+        assert wait_for("the end of the night", final, 180, every=1.0) == "COMPLETED"
+
+        def lines() -> list[str]:
+            rows = [line["message"] for line in client.run_logs(api, run_id, 0)]
+            return [row for row in rows if row.startswith("champion ")]
+
+        (line,) = wait_for("its log", lines, 30)  # logs arrive a moment after the end
+        assert line.endswith(": checked, cached")
+    finally:
+        assert arriero(first.home, "down").returncode == 0
+    with first.registry.reading() as session:
+        nights = session.scalars(select(Run).where(Run.flow == "nightly-evaluation")).all()
+    assert {run.stage: run.status for run in nights if run.stage == "evaluation"} == {
+        "evaluation": "cached"
+    }
+    assert living(first.home) == []
