@@ -18,29 +18,53 @@ FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 class ApiError(RuntimeError):
     """Prefect refused a request; the message names the field where it says one."""
 
+    def __init__(self, path: str, answer: httpx.Response) -> None:
+        super().__init__(f"Prefect refused {path}: {_detail(answer)}")
+        self.status = answer.status_code
+
 
 @cache
 def _csrf(api: str) -> dict[str, str]:
     # The server keeps one token per client name: with a shared name, two commands at the same
     # time would void each other's.
     client = f"arriero-{uuid.uuid4()}"
-    answer = httpx.get(f"{api}/csrf-token", params={"client": client}, timeout=20)
+    answer = _http().get(f"{api}/csrf-token", params={"client": client}, timeout=20)
     if answer.status_code != 200:
         return {}
     return {"Prefect-Csrf-Token": answer.json()["token"], "Prefect-Csrf-Client": client}
 
 
+@cache
+def _http() -> httpx.Client:
+    # One client, since each loads the certificates anew. No proxy is asked for a server of ours,
+    # and no connection is kept, which a restarted server would have closed.
+    limits = httpx.Limits(max_keepalive_connections=0)
+    return httpx.Client(trust_env=False, timeout=60, limits=limits)
+
+
+def answers(url: str, *, timeout: float = 2.0) -> bool:
+    """Whether a health address of ours gives 200."""
+    try:
+        return _http().get(url, timeout=timeout).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
 def _post(api: str, path: str, body: dict[str, Any]) -> Any:
-    answer = httpx.post(f"{api}{path}", json=body, headers=_csrf(api), timeout=60)
+    answer = _http().post(f"{api}{path}", json=body, headers=_csrf(api))
+    if answer.status_code == 403:
+        # A token lasts an hour, a pipeline longer.
+        _csrf.cache_clear()
+        answer = _http().post(f"{api}{path}", json=body, headers=_csrf(api))
     if answer.status_code >= 400:
-        raise ApiError(f"Prefect refused {path}: {_detail(answer)}")
+        raise ApiError(path, answer)
     return answer.json() if answer.content else None
 
 
 def _get(api: str, path: str) -> Any:
-    answer = httpx.get(f"{api}{path}", timeout=60)
+    answer = _http().get(f"{api}{path}")
     if answer.status_code >= 400:
-        raise ApiError(f"Prefect refused {path}: {_detail(answer)}")
+        raise ApiError(path, answer)
     return answer.json()
 
 
