@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks.measure import data_folder, interleave, show, versions
 
-WIKIPEDIA = ("enwiki-latest-pages-articles1", "bgwiki-latest", "minidumps/enwiki", "minidumps/de")
+WIKIPEDIA = ("bgwiki-latest", "minidumps/enwiki", "minidumps/dewiki", "minidumps/frwiki")
 WARC = ("dolma-sample-0000.warc.gz", "dolma-sample-0001.warc.gz", "whirlwind.warc.gz",
         "aut-example.warc.gz")  # fmt: skip
 LIBRARIES = ("lxml", "mwparserfromhell", "mwxml", "FastWARC", "warcio", "Resiliparse")

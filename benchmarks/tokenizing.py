@@ -51,7 +51,7 @@ def write_corpus(folder: Path, documents: list[tuple[str, str]]) -> None:
     table = pa.table({"id": list(ids), "text": list(texts)})
     for split in ("train", "validation"):
         (folder / split).mkdir(parents=True)
-    pq.write_table(table, folder / "train" / "books.parquet", row_group_size=256)
+    pq.write_table(table, folder / "train" / "books.parquet", row_group_size=32)
     (folder / "mixture.json").write_text(json.dumps({"weights": {"books": 1.0}}))
 
 

@@ -228,14 +228,18 @@ def main() -> None:
         child.close()
     rows: list[list[str]] = []
     notes: list[str] = [
-        f"% of GEMM peak: {flops.formula}, over a {GEMM}^3 product measured in the same rounds.",
+        f"% of peak: {flops.formula}, over a {GEMM}^3 product measured in the same rounds.",
         "Both: eager, fused AdamW (0.9, 0.95), decay 0.1 on matrices, clip 1.0, random tokens.",
         "transformers: attention sdpa (its default), bf16 by torch.autocast as in the engine.",
     ]
     load: list[float] = []
     for precision in ("fp32", "bf16"):
-        peak = 2 * GEMM**3 / found[f"gemm {precision}"].median
-        notes.append(f"GEMM peak {precision}: {peak / 1e9:.0f} GFLOP/s.")
+        product = found[f"gemm {precision}"]
+        peak, quiet = (2 * GEMM**3 / s for s in (product.median, product.processor_median))
+        notes.append(
+            f"GEMM peak {precision}: {peak / 1e9:.0f} GFLOP/s, {quiet / 1e9:.0f} per processor"
+            " second."
+        )
         base = found[f"transformers {precision}"]
         for who in ("arriero", "transformers"):
             name = f"{who} {precision}"
@@ -248,7 +252,8 @@ def main() -> None:
                     name,
                     f"{speed:,.0f}",
                     *timed.against(base),
-                    f"{100 * speed * flops.value / peak:.0f}",
+                    f"{100 * speed * flops.value / peak:.0f}"
+                    f" / {100 * tokens / timed.processor_median * flops.value / quiet:.0f}",
                     f"{children[name].peak_bytes / 1e6:,.0f}",
                     verdict(children[name], peer, precision) if who == "arriero" else "-",
                     timed.spread,
@@ -258,8 +263,8 @@ def main() -> None:
     show(
         f"Training step, {options.preset} ({shape.parameters:,} parameters), batch"
         f" {options.batch} x {options.context}",
-        ["variant", "tokens/s", "x peer", "x peer, CPU time", "% of GEMM peak", "peak RSS MB",
-         "max |loss diff|", "spread", "rounds"],
+        ["variant", "tokens/s", "x peer", "x peer, CPU time", "% of peak, wall / CPU",
+         "peak RSS MB", "max |loss diff|", "spread", "rounds"],
         rows,
         threads=options.threads,
         libraries=versions("torch", "transformers", "accelerate"),
