@@ -59,7 +59,6 @@ def pipeline(parameters: PipelineParameters) -> PipelineSummary:
             pretraining(
                 PretrainingFlowParameters(
                     tokens=tokenized.tokens.digest,
-                    tokenizer=tokenized.tokenizer.digest,
                     pretraining=config.pretraining,
                 )
             )

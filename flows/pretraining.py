@@ -21,9 +21,6 @@ class PretrainingFlowParameters(BaseModel):
     tokens: str = Field(
         "latest", title="Tokens", description="`latest`, or the digest of a tokens artifact."
     )
-    tokenizer: str = Field(
-        "latest", title="Tokenizer", description="`latest`, or the digest of a tokenizer artifact."
-    )
     pretraining: PretrainingParameters = Field(
         default_factory=PretrainingParameters, title="Pretraining", description="Model and run."
     )
@@ -40,11 +37,17 @@ class Trained(BaseModel):
 
 @flow(name="pretraining")
 def pretraining(parameters: PretrainingFlowParameters) -> Trained:
-    """Train from scratch; a retry continues at the newest valid checkpoint, to the same bits."""
-    with recorded("pretraining", parameters, model_size=parameters.pretraining.preset) as run:
+    """Train from scratch; a retry continues at the newest valid checkpoint, to the same bits.
+
+    The tokenizer is the one the tokens were made with, never chosen apart from them.
+    """
+    size = "own shape" if parameters.pretraining.shape else parameters.pretraining.preset
+    with recorded("pretraining", parameters, model_size=size) as run:
         place = open_workplace()
         tokens = find_artifact(place, parameters.tokens, Kind.TOKENS, "tokens")
-        trained_tokenizer = find_artifact(place, parameters.tokenizer, Kind.TOKENIZER, "tokenizer")
+        trained_tokenizer = find_artifact(
+            place, place.store.manifest(tokens).inputs["tokenizer"], Kind.TOKENIZER, "tokenizer"
+        )
         checkpoint = settled(pretrain(parameters.pretraining, tokens, trained_tokenizer, run))
         model = settled(export_model(checkpoint, run))
         return Trained(checkpoint=checkpoint, model=model)

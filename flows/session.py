@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import uuid
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from tasks.emissions.parameters import EmissionsParameters
 from tasks.environment import git_commit
 from tasks.runner import RunContext, Workplace, open_workplace
 
+log = logging.getLogger("arriero")
 _current: ContextVar[RunContext | None] = ContextVar("arriero_run", default=None)
 
 
@@ -68,8 +70,7 @@ def recorded(
         raise
     finally:
         _current.reset(token)
-        runs.finish_run(place.registry, run_id, status, error=error)
-        liveness.end(home, run_id)
+        # Before the end of the run: killed in between, the run is found lost and still told.
         with place.registry.session() as session:
             outbox.enqueue(
                 session,
@@ -82,9 +83,30 @@ def recorded(
                     "status": status,
                 },
             )
+        runs.finish_run(place.registry, run_id, status, error=error)
+        liveness.end(home, run_id)
         if outer:
-            settle_emissions(place, emissions)
-            tracking.deliver(place)
+            _afterwards(place, emissions)
+
+
+def _afterwards(place: Workplace, emissions: EmissionsParameters) -> None:
+    """Settle the ledger and tell MLflow; neither may fail a flow or hide its error."""
+    from tasks import tracking
+
+    for what, act in (
+        ("the emissions ledger", lambda: settle_emissions(place, emissions)),
+        ("the delivery to MLflow", lambda: tracking.deliver(place)),
+    ):
+        try:
+            act()
+        except Exception as failure:
+            # Recorded, and done again at the end of the next flow: both are idempotent.
+            log.exception("%s failed and is done again later", what)
+            runs.record_event(
+                place.registry,
+                "afterwards-failed",
+                {"what": what, "error": f"{type(failure).__name__}: {failure}"},
+            )
 
 
 def settle_lost(place: Workplace) -> list[str]:
@@ -95,6 +117,9 @@ def settle_lost(place: Workplace) -> list[str]:
         liveness.end(home, run_id)
         record = runs.get_run(place.registry, run_id)
         topic = "flow" if record.stage is None else "stage"
+        made = place.store.lookup(record.recipe) if record.recipe else None
+        if made is not None and place.store.manifest(made).run_id != run_id:
+            made = None  # another attempt published it, and told of it
         with place.registry.session() as session:
             outbox.enqueue(
                 session,
@@ -106,7 +131,7 @@ def settle_lost(place: Workplace) -> list[str]:
                     "flow": record.flow,
                     "stage": record.stage,
                     "status": "lost",
-                    "artifact": None,
+                    "artifact": made.model_dump(mode="json") if made else None,
                 },
             )
     return lost

@@ -37,14 +37,21 @@ def end(home: Path, run_id: str) -> None:
 
 
 def is_alive(home: Path, run: Run) -> bool:
-    """Whether the run's process lives. A process on another host counts as alive: not ours."""
-    path = _file(home, run.id)
-    if not path.exists():
-        return False
-    said = json.loads(path.read_text())
+    """Whether the run's process lives.
+
+    A run without a file here belongs to another installation that shares the registry, and a
+    process on another host cannot be asked: both count as alive.
+    """
+    try:
+        said = json.loads(_file(home, run.id).read_text())
+    except FileNotFoundError:
+        return True
     if said["host"] != socket.gethostname():
         return True
     try:
-        return psutil.Process(said["pid"]).create_time() == said["started"]
+        process = psutil.Process(said["pid"])
+        return bool(
+            process.create_time() == said["started"] and process.status() != psutil.STATUS_ZOMBIE
+        )
     except psutil.NoSuchProcess:
         return False

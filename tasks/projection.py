@@ -7,8 +7,10 @@ made, and metrics are sent only beyond the last step that is there.
 from __future__ import annotations
 
 import json
+import logging
 import tempfile
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from registry import runs
 from registry.artifacts import ArtifactRef, Kind, Manifest
 from registry.schema import Run
+from tasks.locks import exclusive
 from tasks.runner import Workplace
 
 if TYPE_CHECKING:
@@ -75,14 +78,16 @@ def find_run(client: MlflowClient, record_id: str) -> str | None:
 
 def ensure_flow_run(client: MlflowClient, place: Workplace, record: Run) -> str:
     """The parent run of a flow run."""
-    if record.mlflow_run_id is not None:
-        return record.mlflow_run_id
     name = f"{record.flow} {record.started_at:%Y-%m-%d %H:%M:%S}"
-    # Linked last: a kill in between finds the run by its tag and completes it.
-    run_id = find_run(client, record.id) or _create(client, record, name, _tags(record))
-    client.log_dict(run_id, dict(record.parameters), "configuration.json")
-    runs.link_run(place.registry, record.id, mlflow_run_id=run_id)
-    return run_id
+    with _one_at_a_time(place):
+        known = runs.get_run(place.registry, record.id).mlflow_run_id
+        if known is not None:
+            return known
+        # Linked last: a kill in between finds the run by its tag and completes it.
+        run_id = find_run(client, record.id) or _create(client, record, name, _tags(record))
+        client.log_dict(run_id, dict(record.parameters), "configuration.json")
+        runs.link_run(place.registry, record.id, mlflow_run_id=run_id)
+        return run_id
 
 
 def ensure_stage_run(client: MlflowClient, place: Workplace, record_id: str) -> str:
@@ -94,11 +99,32 @@ def ensure_stage_run(client: MlflowClient, place: Workplace, record_id: str) -> 
         return record.mlflow_run_id
     parent = ensure_flow_run(client, place, root_of(place.registry, record_id))
     suffix = f" (attempt {record.attempt})" if record.attempt > 1 else ""
+    name = f"{record.stage}{suffix}"
     tags = {**_tags(record), "mlflow.parentRunId": parent}
-    run_id = find_run(client, record_id) or _create(client, record, f"{record.stage}{suffix}", tags)
-    log_parameters(client, run_id, record.parameters)
-    runs.link_run(place.registry, record_id, mlflow_run_id=run_id)
-    return run_id
+    with _one_at_a_time(place):
+        known = runs.get_run(place.registry, record_id).mlflow_run_id
+        if known is not None:
+            return known
+        run_id = find_run(client, record_id) or _create(client, record, name, tags)
+        log_parameters(client, run_id, record.parameters)
+        runs.link_run(place.registry, record_id, mlflow_run_id=run_id)
+        return run_id
+
+
+def _one_at_a_time(place: Workplace) -> AbstractContextManager[None]:
+    """MLflow has no unique tags: finding and making a run must not interleave with another's."""
+    return exclusive(
+        place.settings.home / "mlflow-runs.lock",
+        what="MLflow run",
+        log=logging.getLogger("arriero.tracking"),
+        timeout_s=60.0,
+    )
+
+
+def _ended(record: Run) -> str:
+    if record.status not in STATUS:
+        raise ValueError(f"run {record.id} has not ended yet")
+    return STATUS[record.status]
 
 
 def _create(client: MlflowClient, record: Run, name: str, tags: dict[str, str]) -> str:
@@ -122,7 +148,7 @@ def project_stage(client: MlflowClient, place: Workplace, payload: Mapping[str, 
             _project_artifact(client, place, run_id, found)
     if record.error:
         client.set_tag(run_id, "arriero.error", record.error[:4000])
-    client.set_terminated(run_id, STATUS[record.status], _milliseconds(record.ended_at))
+    client.set_terminated(run_id, _ended(record), _milliseconds(record.ended_at))
 
 
 def project_flow(client: MlflowClient, place: Workplace, payload: Mapping[str, Any]) -> None:
@@ -133,7 +159,7 @@ def project_flow(client: MlflowClient, place: Workplace, payload: Mapping[str, A
     run_id = ensure_flow_run(client, place, record)
     if record.error:
         client.set_tag(run_id, "arriero.error", record.error[:4000])
-    client.set_terminated(run_id, STATUS[record.status], _milliseconds(record.ended_at))
+    client.set_terminated(run_id, _ended(record), _milliseconds(record.ended_at))
 
 
 def project_report(client: MlflowClient, place: Workplace, payload: Mapping[str, Any]) -> None:

@@ -34,6 +34,7 @@ from tasks import liveness
 from tasks.context import StageContext, StageResult, recipe_parameters
 from tasks.emissions import marks
 from tasks.environment import environment_facts, git_commit
+from tasks.locks import exclusive
 
 
 class Preempted(RuntimeError):
@@ -140,80 +141,143 @@ def run_stage(
     key = recipe_key(
         stage.name, stage.version, libraries, recipe, {n: r.digest for n, r in inputs.items()}
     )
-    hit = place.store.lookup(key)
-    if hit is not None:
-        problems = place.store.verify(hit)
-        if not problems:
+    # Two flows that want the same artifact: the second waits and finds it.
+    lock = place.store.root / "work" / f"{key}.lock"
+    with exclusive(lock, what=stage.name, log=log):
+        hit = _intact(place, stage, key, log)
+        if hit is not None:
             _record_cached(place, stage, parameters, run, key, hit)
             return Completed(name="Cached", data=hit, message=f"{stage.name} {hit.digest[:12]}")
-        log.warning("%s: stored artifact is damaged, made again: %s", stage.name, problems)
-        place.store.quarantine(hit, "; ".join(problems))
+        attempt = _Attempt(place, stage, parameters, dict(inputs), run, key, recipe, libraries)
+        return attempt.make(build, sample, log)
 
-    paths: dict[str, Path] = {}
-    for name, given in inputs.items():
-        problems = place.store.verify(given)
-        if problems:
-            place.store.quarantine(given, "; ".join(problems))
-            raise CorruptInput(
-                f"input {name!r} of {stage.name} is damaged: {'; '.join(problems)}. It was moved"
-                " aside; start the flow again and its stage makes it anew."
+
+def _intact(place: Workplace, stage: Stage, key: str, log: logging.Logger) -> ArtifactRef | None:
+    """The stored artifact, when its files still hash to its manifest."""
+    hit = place.store.lookup(key)
+    if hit is None:
+        return None
+    problems = place.store.verify(hit)
+    if not problems:
+        return hit
+    log.warning("%s: stored artifact is damaged, made again: %s", stage.name, problems)
+    place.store.quarantine(hit, "; ".join(problems))
+    return None
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """One try at building an artifact, from the record of its start to that of its end."""
+
+    place: Workplace
+    stage: Stage
+    parameters: BaseModel
+    inputs: dict[str, ArtifactRef]
+    run: RunContext
+    key: str
+    recipe: dict[str, Any]
+    libraries: dict[str, str]
+
+    def make(
+        self,
+        build: Callable[[dict[str, Path], StageContext], StageResult],
+        sample: bool,
+        log: logging.Logger,
+    ) -> ArtifactRef:
+        """Verify the inputs, build, publish, record; what fails is recorded and raised."""
+        place, stage = self.place, self.stage
+        paths = self._verified_inputs()
+        record_id, attempt = self._begin()
+        staging: Path | None = None
+        started = time.monotonic()
+        opener = open_metrics_sink.get()
+        metrics = opener(record_id) if opener else None
+        status, error = "failed", None
+        ref: ArtifactRef | None = None
+        try:
+            marks.begin(
+                place.settings.home,
+                entry_id=record_id,
+                run_id=record_id,
+                stage=stage.name,
+                attempt=attempt,
+                purpose=self.run.purpose,
+                model_size=self.run.model_size,
+                pid=os.getpid(),
             )
-        paths[name] = place.store.path(given)
+            staging = place.store.new_staging()
+            progress = _Progress(stage.name, log)
+            context = StageContext(
+                out=staging,
+                work=place.store.work_dir(self.key),
+                progress=progress,
+                log=log,
+                attempt=attempt,
+                **({"metrics": metrics} if metrics else {}),
+            )
+            result = build(paths, context)
+            ref = self._publish(staging, result, sample, record_id)
+            status = "completed"
+            progress(1.0, "published")
+            log.info("%s: %s in %.1f s", stage.name, ref.digest[:12], time.monotonic() - started)
+            return ref
+        except BaseException as failure:
+            # Libraries hide a full disk in errors of their own; a user needs the one message.
+            full = out_of_space(failure, place.store.root)
+            status = _status_of(failure)
+            error = f"{type(full or failure).__name__}: {full or failure}"
+            if full is not None:
+                raise full from failure
+            raise
+        finally:
+            if metrics is not None:
+                metrics.close()
+            if ref is None and staging is not None:
+                place.store.discard(staging)
+            self._end(record_id, status, error, ref, log)
 
-    task_run_id = _task_run()
-    # The file before the row: a row without one would be taken for a lost run by another flow.
-    record_id = str(uuid.uuid4())
-    liveness.begin(place.settings.home, record_id)
-    runs.start_run(
-        place.registry,
-        run_id=record_id,
-        flow=run.flow,
-        stage=stage.name,
-        parent_id=run.run_id,
-        recipe=key,
-        parameters=parameters.model_dump(mode="json"),
-        git_commit=git_commit(),
-        prefect_task_run_id=task_run_id,
-    )
-    attempt = runs.get_run(place.registry, record_id).attempt
-    marks.begin(
-        place.settings.home,
-        entry_id=record_id,
-        run_id=record_id,
-        stage=stage.name,
-        attempt=attempt,
-        purpose=run.purpose,
-        model_size=run.model_size,
-        pid=os.getpid(),
-    )
-    staging: Path | None = None
-    started = time.monotonic()
-    progress = _Progress(stage.name, log)
-    opener = open_metrics_sink.get()
-    metrics = opener(record_id) if opener else None
-    status = "failed"
-    error: str | None = None
-    ref: ArtifactRef | None = None
-    try:
-        staging = place.store.new_staging()  # in here: a full disk must end the attempt's record
-        context = StageContext(
-            out=staging,
-            work=place.store.work_dir(key),
-            progress=progress,
-            log=log,
-            attempt=attempt,
-            **({"metrics": metrics} if metrics else {}),
+    def _verified_inputs(self) -> dict[str, Path]:
+        paths: dict[str, Path] = {}
+        for name, given in self.inputs.items():
+            problems = self.place.store.verify(given)
+            if problems:
+                self.place.store.quarantine(given, "; ".join(problems))
+                raise CorruptInput(
+                    f"input {name!r} of {self.stage.name} is damaged: {'; '.join(problems)}. It"
+                    " was moved aside; start the flow again and its stage makes it anew."
+                )
+            paths[name] = self.place.store.path(given)
+        return paths
+
+    def _begin(self) -> tuple[str, int]:
+        # The file before the row: a row without one would be taken for another installation's.
+        record_id = str(uuid.uuid4())
+        liveness.begin(self.place.settings.home, record_id)
+        runs.start_run(
+            self.place.registry,
+            run_id=record_id,
+            flow=self.run.flow,
+            stage=self.stage.name,
+            parent_id=self.run.run_id,
+            recipe=self.key,
+            parameters=self.parameters.model_dump(mode="json"),
+            git_commit=git_commit(),
+            prefect_task_run_id=_task_run(),
         )
-        result = build(paths, context)
-        ref = place.store.publish(
+        return record_id, runs.get_run(self.place.registry, record_id).attempt
+
+    def _publish(
+        self, staging: Path, result: StageResult, sample: bool, record_id: str
+    ) -> ArtifactRef:
+        return self.place.store.publish(
             staging,
-            key=key,
-            kind=stage.kind,
-            stage=stage.name,
-            stage_version=stage.version,
-            parameters=recipe,
-            inputs=dict(inputs),
-            libraries=libraries,
+            key=self.key,
+            kind=self.stage.kind,
+            stage=self.stage.name,
+            stage_version=self.stage.version,
+            parameters=self.recipe,
+            inputs=self.inputs,
+            libraries=self.libraries,
             counts=result.counts,
             seeds=result.seeds,
             notes=result.notes,
@@ -222,57 +286,43 @@ def run_stage(
             sample=sample,
             run_id=record_id,
         )
-        status = "completed"
-        progress(1.0, "published")
-        log.info("%s: %s in %.1f s", stage.name, ref.digest[:12], time.monotonic() - started)
-        return ref
-    except BaseException as failure:
-        # Libraries hide a full disk in errors of their own; a user needs the one message.
-        full = out_of_space(failure, place.store.root)
-        status = _status_of(failure)
-        error = f"{type(full or failure).__name__}: {full or failure}"
-        if full is not None:
-            raise full from failure
-        raise
-    finally:
-        if metrics is not None:
-            metrics.close()
-        if ref is None and staging is not None:
-            place.store.discard(staging)
-        marks.end(place.settings.home, entry_id=record_id, status=status)
-        _finish(place, record_id, run, stage, status, error, ref)
 
-
-def _finish(
-    place: Workplace,
-    record_id: str,
-    run: RunContext,
-    stage: Stage,
-    status: str,
-    error: str | None,
-    ref: ArtifactRef | None,
-) -> None:
-    runs.finish_run(
-        place.registry,
-        record_id,
-        status,
-        error=error,
-        artifact_key=ref.key if ref else None,
-    )
-    liveness.end(place.settings.home, record_id)
-    with place.registry.session() as session:
-        outbox.enqueue(
-            session,
-            topic="stage",
-            dedupe_key=f"stage:{record_id}",
-            payload={
-                "run_id": record_id,
-                "parent_id": run.run_id,
-                "stage": stage.name,
-                "status": status,
-                "artifact": ref.model_dump(mode="json") if ref else None,
-            },
+    def _end(
+        self,
+        record_id: str,
+        status: str,
+        error: str | None,
+        ref: ArtifactRef | None,
+        log: logging.Logger,
+    ) -> None:
+        """Record the end, whatever the disk says to the meter's mark."""
+        home = self.place.settings.home
+        try:
+            marks.end(home, entry_id=record_id, status=status)
+        except OSError as failure:
+            log.warning("the meter's mark of %s was not written: %s", self.stage.name, failure)
+        # Before the end of the run: killed in between, the run is found lost and still told.
+        with self.place.registry.session() as session:
+            outbox.enqueue(
+                session,
+                topic="stage",
+                dedupe_key=f"stage:{record_id}",
+                payload={
+                    "run_id": record_id,
+                    "parent_id": self.run.run_id,
+                    "stage": self.stage.name,
+                    "status": status,
+                    "artifact": ref.model_dump(mode="json") if ref else None,
+                },
+            )
+        runs.finish_run(
+            self.place.registry,
+            record_id,
+            status,
+            error=error,
+            artifact_key=ref.key if ref else None,
         )
+        liveness.end(home, record_id)
 
 
 def _record_cached(

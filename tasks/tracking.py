@@ -23,12 +23,14 @@ from registry import outbox, runs
 from registry.database import Registry
 from registry.schema import Run
 from tasks import projection
+from tasks.locks import LockTimeout, exclusive
 from tasks.runner import RunContext, Workplace, open_metrics_sink
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 FLUSH_S = 3.0
+FAILURES_IN_A_ROW = 2
 log = logging.getLogger("arriero.tracking")
 
 
@@ -44,7 +46,8 @@ def reachable(uri: str | None) -> bool:
     if not uri.startswith("http"):
         return True
     try:
-        return httpx.get(f"{uri}/health", timeout=2.0).status_code == 200
+        # A proxy of the environment is not asked for a server of ours.
+        return httpx.get(f"{uri}/health", timeout=2.0, trust_env=False).status_code == 200
     except httpx.HTTPError:
         return False
 
@@ -59,34 +62,56 @@ def install(place: Workplace, run: RunContext) -> None:
         log.warning("MLflow does not answer at %s: its runs are delivered later", uri)
 
 
-def deliver(place: Workplace, limit: int = 500) -> int:
+def deliver(place: Workplace, limit: int = 500, deadline_s: float = 120.0) -> int:
     """Drain the outbox; returns how many entries were delivered.
 
-    An entry that fails is retried with back-off at the next call; one bad entry stops no other.
+    An entry that fails is retried with back-off at a later call; one bad entry stops no other,
+    but a second failure in a row or ``deadline_s`` ends the call: a sick MLflow must not hold up
+    a flow. One process delivers at a time, or two flows that end together would show everything
+    twice.
     """
     uri = tracking_uri(place)
     if not reachable(uri):
         return 0
-    client = make_client(uri)
-    delivered = 0
+    try:
+        with exclusive(
+            place.settings.home / "deliver.lock",
+            what="delivery to MLflow",
+            log=log,
+            timeout_s=deadline_s / 4,
+        ):
+            return _drain(place, make_client(uri), limit, time.monotonic() + deadline_s)
+    except LockTimeout:
+        log.warning("another flow still delivers to MLflow; the rest follows at the next end")
+        return 0
+
+
+def _drain(place: Workplace, client: MlflowClient, limit: int, deadline: float) -> int:
+    delivered = failures = 0
     entries = [(e.id, e.topic, dict(e.payload)) for e in outbox.pending(place.registry, limit)]
     for entry_id, topic, payload in entries:
+        if failures >= FAILURES_IN_A_ROW or time.monotonic() > deadline:
+            log.warning("MLflow is too slow or fails: the rest is delivered later")
+            break
         try:
             projection.project(client, place, topic, payload)
         except Exception as failure:
             # MLflow is a projection: whatever it raises is recorded and tried again.
             log.warning("MLflow refused %s %s: %s", topic, payload.get("run_id"), failure)
             outbox.mark_failed(place.registry, entry_id, f"{type(failure).__name__}: {failure}")
+            failures += 1
             continue
         outbox.mark_delivered(place.registry, entry_id)
+        failures = 0
         delivered += 1
     return delivered
 
 
 def make_client(uri: str | None) -> MlflowClient:
-    """An MLflow client with telemetry off and two retries."""
+    """An MLflow client with telemetry off, one retry and a time-out of ten seconds."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     from mlflow import MlflowClient
 
     return MlflowClient(tracking_uri=uri)
@@ -116,6 +141,7 @@ class LiveMetrics:
         self._place, self._record_id = place, record_id
         self._queue: queue.Queue[tuple[dict[str, float], int, int] | None] = queue.Queue()
         self._thread: threading.Thread | None = None
+        self._stopped = threading.Event()
 
     def __call__(self, values: Mapping[str, float], step: int) -> None:
         """Queue one step's values; returns at once."""
@@ -130,6 +156,8 @@ class LiveMetrics:
         if self._thread is not None:
             self._queue.put(None)
             self._thread.join(10.0)
+            # Whatever is late is left to the artifact's metrics.jsonl: sent twice is worse.
+            self._stopped.set()
 
     def _send(self) -> None:
         from mlflow.entities import Metric
@@ -152,9 +180,9 @@ class LiveMetrics:
                 break
             values, step, at = item
             batch += [metric(name, value, at, step) for name, value in values.items()]
-        if batch:
+        if batch and not self._stopped.is_set():
             client.log_batch(run_id, metrics=batch)
-        return going_on
+        return going_on and not self._stopped.is_set()
 
 
 def read_metric_lines(text: str) -> list[dict[str, Any]]:

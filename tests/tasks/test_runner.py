@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,12 +16,12 @@ from prefect.states import State
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import select
 
+from flows.session import settle_lost
 from registry import runs
 from registry.artifacts import ArtifactRef, Kind, Store
 from registry.database import upgrade
 from registry.files import StoreFull
 from registry.schema import Outbox, Run
-from tasks import liveness
 from tasks.context import StageContext, StageResult
 from tasks.emissions import marks
 from tasks.runner import (
@@ -204,6 +207,54 @@ def test_a_damaged_input_is_named_moved_aside_and_made_again_next_time(desk: Des
     assert desk.built == ["words", "words", "count"]
 
 
+def test_two_flows_that_want_the_same_artifact_build_it_once(desk: Desk) -> None:
+    inside = threading.Event()
+
+    def slow(inputs: dict[str, Path], context: StageContext) -> StageResult:
+        desk.built.append("words")
+        inside.set()
+        time.sleep(0.6)
+        (context.out / "words.txt").write_text("a llama", encoding="utf-8")
+        return StageResult()
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(desk.words, build=slow)
+        assert inside.wait(20)
+        second = pool.submit(desk.words, build=slow)
+        outcomes = [first.result(60), second.result(60)]
+    assert desk.built == ["words"]
+    assert settled(outcomes[0]) == settled(outcomes[1])
+    assert [row.status for row in desk.rows()] == ["completed", "cached"]
+
+
+def test_a_kill_after_publishing_is_found_lost_and_still_told(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*arguments: object, **options: object) -> None:
+        raise SystemExit("killed here")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tasks.runner.outbox.enqueue", killed)
+        with pytest.raises(SystemExit):
+            desk.words()
+    (row,) = desk.rows()
+    assert row.status == "running"
+    file = desk.place.settings.home / "running" / f"{row.id}.json"
+    said = json.loads(file.read_text())
+    file.write_text(json.dumps({**said, "started": 1.0}))  # as if the process were gone
+    assert settle_lost(desk.place) == [row.id]
+    with desk.place.registry.reading() as session:
+        (entry,) = session.scalars(select(Outbox)).all()
+    assert entry.payload["artifact"]["key"] == row.recipe
+    assert isinstance(desk.words(), State)
+
+
+def test_a_run_of_another_installation_is_not_called_lost(desk: Desk) -> None:
+    other = runs.start_run(desk.place.registry, flow="elsewhere")
+    assert settle_lost(desk.place) == []
+    assert runs.get_run(desk.place.registry, other).status == "running"
+
+
 def test_a_failing_build_leaves_nothing_but_its_record(desk: Desk) -> None:
     def build(inputs: dict[str, Path], context: StageContext) -> StageResult:
         (context.out / "half.txt").write_text("half", encoding="utf-8")
@@ -217,7 +268,7 @@ def test_a_failing_build_leaves_nothing_but_its_record(desk: Desk) -> None:
     assert (row.status, row.error) == ("failed", "RuntimeError: the disk made a noise")
     assert row.artifact_key is None and row.ended_at is not None
     assert desk.place.store.lookup(row.recipe or "") is None
-    assert not liveness.is_alive(desk.place.settings.home, row)
+    assert not (desk.place.settings.home / "running" / f"{row.id}.json").exists()
     # What the stage had got done is there for the next attempt of the same recipe.
     state = desk.place.store.work_dir(row.recipe or "") / "state.txt"
     assert state.read_text() == "resume here"
@@ -244,7 +295,7 @@ def test_a_full_disk_ends_the_attempt_s_record(desk: Desk, monkeypatch: pytest.M
         desk.words()
     assert [(r.status, r.error) for r in desk.rows()] == [("failed", "StoreFull: no space left")]
     assert [m["event"] for m in desk.marks()] == ["begin", "end"]
-    assert not liveness.is_alive(desk.place.settings.home, desk.rows()[0])
+    assert not list((desk.place.settings.home / "running").glob("*.json"))
 
 
 @pytest.mark.parametrize(
