@@ -70,22 +70,16 @@ class Installation:
                 continue
         return found
 
-    def wait_until_training(self, beyond: int = 1) -> list[psutil.Process]:
-        """The trainer's processes, once ``beyond`` of its checkpoints lie on the disk."""
+    def wait_for_checkpoint(self, attempts_before: int) -> list[psutil.Process]:
+        """The trainer's processes, once the attempt after so many has a whole checkpoint."""
+        wait_for("the attempt", lambda: len(self.attempts()) > attempts_before, 400)
+        events = self.home / "store" / "work" / str(self.attempts()[-1].recipe) / "events.jsonl"
 
-        def training() -> list[psutil.Process]:
-            written = list((self.home / "store" / "work").glob("*/checkpoints/*"))
-            return self.processes(TRAINER) if len(written) >= beyond else []
+        def written() -> bool:
+            return events.exists() and '"event": "checkpoint"' in events.read_text()
 
-        found: list[psutil.Process] = wait_for("a trainer", training, 300, every=0.05)
-        return found
-
-    def wait_for_checkpoint(self, attempts_before: int) -> None:
-        """Until the attempt after so many has written a checkpoint."""
-        wait_for("the attempt", lambda: len(self.attempts()) > attempts_before, 120)
-        recipe = str(self.attempts()[-1].recipe)
-        checkpoints = self.home / "store" / "work" / recipe / "checkpoints"
-        wait_for("a checkpoint", lambda: list(checkpoints.glob("*")), 120, every=0.05)
+        wait_for("a checkpoint", written, 200, every=0.05)
+        return self.processes(TRAINER)
 
     def kill(self, *groups: list[psutil.Process]) -> None:
         for process in (p for group in groups for p in group):
@@ -175,7 +169,8 @@ def test_worker_and_trainer_killed_and_the_run_goes_on(
 ) -> None:
     """The flow process outlives its worker and starts the trainer again."""
     run_id = disturbed.trigger("pipeline/pipeline", pipeline_form())
-    trainer = disturbed.wait_until_training()
+    trainer = disturbed.wait_for_checkpoint(0)
+    assert trainer
     disturbed.kill(disturbed.worker(), trainer)
     first = disturbed.attempts()[0]
     assert disturbed.digests() == []
