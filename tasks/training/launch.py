@@ -30,6 +30,7 @@ import psutil
 from tasks.training.engine.config import (
     EXIT_CONFIG,
     EXIT_DIVERGED,
+    EXIT_DONE,
     EXIT_PREEMPTED,
     ConfigError,
     EngineConfig,
@@ -104,6 +105,7 @@ class _Processes:
         self.child, self._ranks, self._attempt = child, ranks, attempt
         self._known: dict[int, psutil.Process] = {}
         self.rank_pids: dict[int, int] = {}
+        self._ended_well: set[int] = set()
         self._missing_since: dict[int, float] = {}
 
     def look(self) -> None:
@@ -119,6 +121,8 @@ class _Processes:
             if told["attempt"] != self._attempt:
                 continue
             self.rank_pids[int(path.stem)] = told["pid"]
+            if told.get("code") in (EXIT_DONE, EXIT_PREEMPTED):
+                self._ended_well.add(int(path.stem))
             if told["pid"] not in self._known and psutil.pid_exists(told["pid"]):
                 self._known[told["pid"]] = psutil.Process(told["pid"])
 
@@ -131,7 +135,7 @@ class _Processes:
         """A rank that has been gone for DEAD_RANK_SECONDS while the child still runs."""
         for rank, pid in self.rank_pids.items():
             process = self._known.get(pid)
-            if process is not None and _runs(process):
+            if rank in self._ended_well or (process is not None and _runs(process)):
                 continue
             if now - self._missing_since.setdefault(rank, now) > DEAD_RANK_SECONDS:
                 return rank

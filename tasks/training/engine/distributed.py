@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,11 @@ from tasks.training.engine.config import ConfigError, EngineConfig
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+
+
+# The launcher ends a run that makes no progress, by the heartbeat. The group's own limit (10 or 30
+# minutes) must not: ranks wait in a collective for as long as rank 0 writes a checkpoint.
+GROUP_TIMEOUT = timedelta(days=2)
 
 
 def lock_device(directory: Path, index: int) -> int:
@@ -36,7 +42,7 @@ def start(config: EngineConfig) -> Accelerator:
             launcher starts one process whatever it is told), or the device is absent.
     """
     from accelerate import Accelerator
-    from accelerate.utils import DistributedDataParallelKwargs
+    from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 
     running = int(os.environ.get("WORLD_SIZE", "1"))
     if running != config.world:
@@ -52,7 +58,8 @@ def start(config: EngineConfig) -> Accelerator:
         mixed_precision="bf16" if config.precision == "bf16" else "no",
         gradient_accumulation_steps=config.accumulation,
         kwargs_handlers=[
-            DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
+            DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True),
+            InitProcessGroupKwargs(timeout=GROUP_TIMEOUT),
         ],
     )
     if accelerator.num_processes != config.world:
@@ -78,6 +85,19 @@ def from_first_rank(value: int) -> int:
         box = box.cuda()
     dist.broadcast(box, src=0)
     return int(box.item())
+
+
+def meet() -> None:
+    """Return when every rank is here.
+
+    A rank that leaves while rank 0 still writes looks dead to the launcher, and torchrun ends the
+    others when one leaves with another code than 0.
+    """
+    if dist.is_initialized():
+        here = torch.zeros(1)
+        dist.all_reduce(here.cuda() if dist.get_backend() == "nccl" else here)
+        if dist.get_backend() == "nccl":
+            torch.cuda.synchronize()
 
 
 def stop() -> None:

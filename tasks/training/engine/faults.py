@@ -45,6 +45,11 @@ class Faults:
         if fault.sleep_per_step:
             time.sleep(fault.sleep_per_step)
 
+    def in_final(self) -> None:
+        """Slow down while ``final/`` is written."""
+        if self._fault.sleep_in_final:
+            time.sleep(self._fault.sleep_in_final)
+
     def in_save(self, step: int) -> Callable[[str], None]:
         """Hook of checkpoint.save for the save after ``step`` steps."""
 

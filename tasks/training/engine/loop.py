@@ -83,10 +83,12 @@ class Session:
         except StopRequested:
             self.save()
             self.log.event("preempted", self.state.step)
+            distributed.meet()
             return Outcome.PREEMPTED
         self.save()
         self._write_final(validation)
         self.log.event("finished", self.state.step)
+        distributed.meet()
         return Outcome.DONE
 
     def _one_step(self) -> StepResult:
@@ -257,6 +259,7 @@ class Session:
         temporary = self.config.work / f"tmp-final-{uuid.uuid4().hex}"
         temporary.mkdir()
         save_native(self.loss_module.model, temporary)
+        self.faults.in_final()
         summary = {
             "mode": self.config.mode,
             "steps": self.state.step,

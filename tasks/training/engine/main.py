@@ -45,8 +45,10 @@ def main(arguments: list[str] | None = None) -> int:
     config.work.mkdir(parents=True, exist_ok=True)
     ranks = config.work / "ranks"
     ranks.mkdir(exist_ok=True)
-    atomic_write_json(ranks / f"{rank}.json", {"pid": os.getpid(), "attempt": attempt})
+    mine = {"pid": os.getpid(), "attempt": attempt, "code": None}
+    atomic_write_json(ranks / f"{rank}.json", mine)
     code, message = _train(config, lifeline, rank, started)
+    atomic_write_json(ranks / f"{rank}.json", {**mine, "code": code})
     if message:
         print(message, file=sys.stderr, flush=True)
     if rank == 0 or code in (EXIT_CONFIG, EXIT_DIVERGED):

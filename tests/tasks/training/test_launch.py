@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
+from model.weights import load_model
 from tasks.training import launch as launching
 from tasks.training.engine.config import FAULTS_ALLOWED, ConfigError
 from tasks.training.launch import TrainerFailed, TrainerHung, TrainerPreempted, launch
@@ -88,6 +89,16 @@ def test_two_processes_give_the_losses_of_one(
     assert together.keys() == alone.keys() and len(alone) == 20
     assert max(abs(together[s] - alone[s]) for s in alone) < 2e-6
     assert len(rank_pids(work)) == world and not running(rank_pids(work))
+
+
+def test_ranks_wait_for_the_one_that_writes_the_result(tokens: Path, tmp_path: Path) -> None:
+    longer = launching.DEAD_RANK_SECONDS + 2
+    fault = {"sleep_in_final": longer}
+    work = train(tokens, tmp_path, world=2, micro_batch=4, steps=4, fault=fault)
+    assert load_model(work / "final").config.vocab_size == 64
+    assert [e["event"] for e in events(work)][-1] == "finished"
+    codes = [json.loads(p.read_text())["code"] for p in (work / "ranks").glob("*.json")]
+    assert codes == [0, 0]
 
 
 @pytest.mark.parametrize("step", [random.Random(2302).randrange(1, 20)])
