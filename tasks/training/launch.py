@@ -38,11 +38,13 @@ from tasks.training.engine.config import (
 )
 from tasks.training.engine.lifeline import LAUNCHER_PID, PR_SET_PDEATHSIG
 from tasks.training.engine.main import ATTEMPT
+from tasks.training.engine.metrics import TRAINING
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 DEAD_RANK_SECONDS = 5.0  # a rank is gone this long and the run is not: it is called dead
 HANG_FLOOR_SECONDS = 60.0
 HANG_STEPS = 10  # median steps without a sign of life
+FIRST_STEP_SECONDS = 3600.0  # without a sign of life before it is known how long a step takes
 
 MetricsSink = Callable[[Mapping[str, float], int], None]
 ProgressSink = Callable[[float, str], None]
@@ -53,7 +55,7 @@ class TrainerFailed(RuntimeError):
 
 
 class TrainerHung(TrainerFailed):
-    """No step was finished for too long."""
+    """The trainer gave no sign of life for too long."""
 
 
 class TrainerDiverged(TrainerFailed):
@@ -179,13 +181,14 @@ def launch(
     Args:
         log_path: the trainer's output is appended here.
         on_metrics: called with each line of metrics.jsonl, ``(numbers, step)``.
-        start_seconds: longest wait for the first sign of life (imports, loading a checkpoint).
+        start_seconds: longest wait for the first sign of life (imports, the processes' meeting).
 
     Raises:
         ConfigError: the run cannot be done as configured; do not retry.
         TrainerPreempted: a checkpoint was written on request; retry.
         TrainerDiverged: the loss stayed non-finite; do not retry.
-        TrainerHung: nothing happened for max(60 s, 10 median steps).
+        TrainerHung: no sign of life for max(60 s, 10 median steps), for an hour before the first
+            step was done.
         TrainerFailed: any other end but success, a dead rank among them.
         Whatever interrupts this call is raised again, after every process has ended.
     """
@@ -219,7 +222,7 @@ def launch(
             if watch.hung(tail.seconds):
                 grace = min(grace, 5.0)
                 raise TrainerHung(
-                    f"no step was finished for {watch.silent():.0f} s: the run hangs"
+                    f"no sign of life for {watch.silent():.0f} s: the run hangs"
                     f"{_log_tail(log_path, log_start)}"
                 )
             time.sleep(poll_seconds)
@@ -286,10 +289,16 @@ class _Watch:
         return self._clock() - self._since
 
     def hung(self, step_seconds: deque[float]) -> bool:
-        """True after max(60 s, 10 median steps) without a beat; the start has its own limit."""
+        """True after max(60 s, 10 median steps) without a beat; the start has its own limits.
+
+        The trainer beats after every micro-batch. Before its first step is done, and while it
+        loads a checkpoint, it is not known how long a silence is usual: an hour is allowed.
+        """
         silent = self.silent()
-        if not self._beaten or not step_seconds:
+        if not self._beaten:
             return silent > self._start_seconds
+        if not step_seconds or self._path.read_text(encoding="utf-8") != TRAINING:
+            return silent > max(self._start_seconds, FIRST_STEP_SECONDS)
         median = statistics.median(step_seconds)
         return silent > max(HANG_FLOOR_SECONDS, HANG_STEPS * median)
 

@@ -95,7 +95,7 @@ def save(
     return target
 
 
-def problems(directory: Path) -> list[str]:
+def problems(directory: Path, beat: Callable[[], None] = lambda: None) -> list[str]:
     """Why ``directory`` may not be loaded, naming the file; [] = every byte is as published."""
     try:
         manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
@@ -113,12 +113,14 @@ def problems(directory: Path) -> list[str]:
             found.append(f"{name}: missing")
         elif path.stat().st_size != expected["size"]:
             found.append(f"{name}: {path.stat().st_size} bytes, published {expected['size']}")
-        elif _sha256(path) != expected["sha256"]:
+        elif _sha256(path, beat) != expected["sha256"]:
             found.append(f"{name}: sha256 differs from the manifest, the file was changed")
     return found
 
 
-def newest_valid(root: Path) -> tuple[Path | None, list[Refusal]]:
+def newest_valid(
+    root: Path, beat: Callable[[], None] = lambda: None
+) -> tuple[Path | None, list[Refusal]]:
     """The newest checkpoint that verifies, and the newer ones that were refused.
 
     A refused directory is renamed to ``refused-*``, so that it neither counts among the kept ones
@@ -126,7 +128,7 @@ def newest_valid(root: Path) -> tuple[Path | None, list[Refusal]]:
     """
     refusals: list[Refusal] = []
     for directory in reversed(listed(root)):
-        reasons = problems(directory)
+        reasons = problems(directory, beat)
         if not reasons:
             return directory, refusals
         refusals.append(Refusal(directory, "; ".join(reasons)))

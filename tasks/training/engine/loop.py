@@ -24,7 +24,7 @@ from tasks.training.engine.evaluate import StopRequested, validation_losses
 from tasks.training.engine.faults import Faults
 from tasks.training.engine.guards import Verdict, judge, skip_window
 from tasks.training.engine.loss import LossModule
-from tasks.training.engine.metrics import MFU_FORMULA, RunLog
+from tasks.training.engine.metrics import MFU_FORMULA, STARTING, RunLog
 from tasks.training.engine.optimizer import build_optimizer
 from tasks.training.engine.state import TrainState
 from tasks.training.engine.step import StepResult, train_step
@@ -105,9 +105,9 @@ class Session:
             config,
             stop_requested=self._stop_requested(),
             faults=self.faults,
+            beat=self.log.beat,
         )
         seconds = self.clock() - begun
-        self.log.beat()
         self.log.count(state.step, result.tokens, seconds, useful=result.applied)
         verdict = judge(state, result.applied, batch_number, config)
         self._report(result, seconds, data_wait)
@@ -128,9 +128,10 @@ class Session:
     def restore(self) -> None:
         """Continue from the newest valid checkpoint; without one, from the initial weights."""
         newest = -1
+        self.log.enter(STARTING)
         if self.rank == 0:
             checkpoint.clear_leftovers(self.checkpoints)
-            directory, refusals = checkpoint.newest_valid(self.checkpoints)
+            directory, refusals = checkpoint.newest_valid(self.checkpoints, self.log.beat)
             for refusal in refusals:
                 name = refusal.directory.name
                 self.log.event("checkpoint_refused", -1, checkpoint=name, reason=refusal.reason)

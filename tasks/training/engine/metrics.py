@@ -17,6 +17,10 @@ from typing import Any
 
 from tasks.context import atomic_write_text
 
+# What the heartbeat file holds. Until a step of this session is done nobody knows how long one
+# takes, and a checkpoint may be large: the launcher waits longer then.
+STARTING, TRAINING = "starting", "training"
+
 MFU_FORMULA = "(6N + 12LdT) * tokens_per_s / (peak_flops * world), N with embeddings"
 
 
@@ -44,18 +48,28 @@ class RunLog:
         started: float,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
+        heartbeat: Path | None = None,
     ) -> None:
         self._work, self._writes, self._clock, self._wall = work, writes, clock, wall
         self._started = started
         self._tokens = 0
         self._step_seconds = 0.0
         self._productive: dict[int, float] = {}
-        self._beat_path = work / "heartbeat"
+        self._heartbeat = heartbeat or work / "heartbeat"
+        self._phase = ""
 
     def beat(self) -> None:
         """Tell the launcher that this rank makes progress."""
+        if self._writes and self._phase == "":
+            self.enter(STARTING)
+        elif self._writes:
+            self._heartbeat.touch()
+
+    def enter(self, phase: str) -> None:
+        """Beat, and say what is under way: ``STARTING`` or ``TRAINING``."""
+        self._phase = phase
         if self._writes:
-            self._beat_path.touch()
+            self._heartbeat.write_text(phase, encoding="utf-8")
 
     def resume_at(self, step: int) -> None:
         """Drop what was measured beyond ``step``; the steps will be done again."""
@@ -67,6 +81,8 @@ class RunLog:
 
     def count(self, step: int, tokens: int, seconds: float, useful: bool) -> None:
         """Account for one step's time; a skipped step is no productive time."""
+        if self._phase != TRAINING:
+            self.enter(TRAINING)
         self._tokens += tokens
         self._step_seconds += seconds
         if useful:

@@ -8,6 +8,7 @@ ranks hold different numbers of targets. Means of means do: measured, 2e-2 in th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -50,8 +51,12 @@ def train_step(
     *,
     stop_requested: bool,
     faults: Faults,
+    beat: Callable[[], None] = lambda: None,
 ) -> StepResult:
-    """One optimizer step over this rank's micro-batches; advances ``state.step``."""
+    """One optimizer step over this rank's micro-batches; advances ``state.step``.
+
+    beat: called after each micro-batch, a sign of life within long steps.
+    """
     device, world, accum = accelerator.device, config.world, config.accumulation
     torch.manual_seed(hash_seed(config.seed, state.step, accelerator.process_index))
     rate = learning_rate(
@@ -73,6 +78,7 @@ def train_step(
             # DDP averages over ranks and backward() divides by accum: undo both, divide by n.
             accelerator.backward(loss * (world * accum / max(n_global, 1)))
         loss_sum += loss.detach()
+        beat()
     faults.poison_gradients(state, accelerator.process_index)
 
     grad_norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.optimizer.clip)

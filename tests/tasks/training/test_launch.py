@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import pytest
 from model.weights import load_model
 from tasks.training import launch as launching
 from tasks.training.engine.config import FAULTS_ALLOWED, ConfigError
+from tasks.training.engine.metrics import RunLog
 from tasks.training.launch import TrainerFailed, TrainerHung, TrainerPreempted, launch
 from tests.tasks.training.support import events, losses, write_config, write_tokens
 
@@ -304,3 +306,37 @@ def test_hung_run_is_ended(tokens: Path, tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(TrainerHung, match="the run hangs"):
         train(tokens, tmp_path, fault={"hang_at_step": 5})
     assert not running(rank_pids(tmp_path))
+
+
+def test_long_first_step_that_shows_life_is_not_taken_for_hung(tmp_path: Path) -> None:
+    now = [0.0]
+    beats = RunLog(tmp_path, writes=True, started=0.0)
+    watch = launching._Watch(tmp_path / "heartbeat", lambda: now[0], start_seconds=600.0)
+
+    def after(seconds: float, *, beating: bool, known: list[float]) -> bool:
+        now[0] += seconds
+        if beating:
+            beats.beat()
+            os.utime(tmp_path / "heartbeat", ns=(int(now[0] * 1e9),) * 2)
+        return watch.hung(deque(known))
+
+    assert not after(500, beating=False, known=[])
+    assert not after(99, beating=True, known=[])  # loading the checkpoint
+    # Micro-batches of 15 minutes, also with step times known from an earlier attempt.
+    assert not any(after(900, beating=True, known=[1.0] * n) for n in range(5))
+    assert not after(3500, beating=False, known=[1.0])
+    assert after(101, beating=False, known=[1.0])
+    beats.count(1, tokens=8, seconds=2.0, useful=True)
+    assert not after(1, beating=True, known=[1.0])
+    assert not after(59, beating=False, known=[1.0])
+    assert after(2, beating=False, known=[1.0])
+    assert not after(0, beating=False, known=[100.0])
+
+
+def test_run_without_any_sign_of_life_is_hung_after_the_start_limit(tmp_path: Path) -> None:
+    now = [0.0]
+    watch = launching._Watch(tmp_path / "heartbeat", lambda: now[0], start_seconds=600.0)
+    now[0] = 600.0
+    assert not watch.hung(deque())
+    now[0] = 600.1
+    assert watch.hung(deque([1.0]))

@@ -105,6 +105,17 @@ def test_stopped_and_resumed_run_is_bit_equal(tokens: Path, tmp_path: Path, stop
     assert summaries[0] == summaries[1]
 
 
+def test_every_micro_batch_is_a_sign_of_life(
+    tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = Session(EngineConfig(**config_values(tokens, tmp_path, micro_batch=2, steps=4)))
+    beats: list[int] = []
+    monkeypatch.setattr(session.log, "beat", lambda: beats.append(session.state.step))
+    session.restore()
+    session._one_step()
+    assert beats.count(0) >= 4  # 8 sequences, 2 at a time
+
+
 def test_damaged_newest_checkpoint_is_reported_and_walked_back_from(
     tokens: Path, tmp_path: Path
 ) -> None:
