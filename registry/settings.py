@@ -20,6 +20,8 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 PREFIX = "ARRIERO_"
+# Options of PostgreSQL's connection string that hold a secret or the way to one.
+SECRET_OPTIONS = ("password", "passfile", "sslpassword")
 
 
 class Settings(BaseSettings):
@@ -88,19 +90,25 @@ class Settings(BaseSettings):
                 "runs on SQLite and PostgreSQL: sqlite:////var/arriero/registry.sqlite or "
                 "postgresql+psycopg://user@host/registry"
             )
-        if url.password is not None:
+        if url.password is not None or any(name.lower() in SECRET_OPTIONS for name in url.query):
             raise ValueError(
                 f"{PREFIX}REGISTRY_URL holds a password; leave it out of the URL and set "
                 f"{PREFIX}REGISTRY_PASSWORD, which is never printed"
             )
+        file = url.database if url.get_backend_name() == "sqlite" else None
+        if file and not file.startswith((":memory:", "file:")):
+            # Absolute, as every path here: services run in another folder.
+            path = Path(file).expanduser().absolute()
+            return url.set(database=str(path)).render_as_string(hide_password=False)
         return value
 
     @field_validator("mlflow_tracking_uri")
     @classmethod
     def _tracking_uri_is_safe(cls, value: str | None) -> str | None:
-        if value is not None and urlsplit(value).password is not None:
+        # A token stands in the place of the user name.
+        if value is not None and "@" in urlsplit(value).netloc:
             raise ValueError(
-                f"{PREFIX}MLFLOW_TRACKING_URI holds a password; leave it out and set "
+                f"{PREFIX}MLFLOW_TRACKING_URI holds a password or a user; leave it out and set "
                 "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
             )
         return value

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from flows.problems import message_of
 from registry.settings import Settings, load_settings
 
 
@@ -65,15 +66,29 @@ def test_password_stays_out_of_every_text(monkeypatch: pytest.MonkeyPatch) -> No
     ("variable", "value"),
     [
         ("ARRIERO_REGISTRY_URL", "postgresql+psycopg://me:pa55word@host/registry"),
+        ("ARRIERO_REGISTRY_URL", "postgresql+psycopg://me@host/registry?password=pa55word"),
+        ("ARRIERO_REGISTRY_URL", "postgresql+psycopg://me@host/registry?sslPassword=pa55word"),
+        ("ARRIERO_REGISTRY_URL", "postgresql+psycopg://me@host/registry?passfile=/pa55word"),
         ("ARRIERO_MLFLOW_TRACKING_URI", "http://me:pa55word@host:5000"),
+        ("ARRIERO_MLFLOW_TRACKING_URI", "http://pa55word@host:5000"),
     ],
 )
 def test_password_in_an_address_is_refused(
     monkeypatch: pytest.MonkeyPatch, variable: str, value: str
 ) -> None:
     monkeypatch.setenv(variable, value)
-    with pytest.raises(ValueError, match=f"{variable} holds a password"):
+    with pytest.raises(ValueError, match=f"{variable} holds a password") as raised:
         load_settings()
+    assert "pa55word" not in message_of(raised.value)
+
+
+def test_a_relative_registry_is_made_absolute(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("ARRIERO_REGISTRY_URL", "sqlite:///my/registry.sqlite")
+    assert load_settings().registry_url == f"sqlite:///{tmp_path}/my/registry.sqlite"
+    monkeypatch.setenv("ARRIERO_REGISTRY_URL", "sqlite:///:memory:")
+    assert load_settings().registry_url == "sqlite:///:memory:"
 
 
 def test_misspelt_variable_warns(monkeypatch: pytest.MonkeyPatch) -> None:
