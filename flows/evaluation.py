@@ -104,10 +104,10 @@ def nightly_evaluation(parameters: NightlyParameters) -> list[dict[str, str]]:
 
 
 def last_parameters(place: Workplace, model: ArtifactRef) -> EvaluationParameters | None:
-    """Parameters of the newest evaluation of ``model``; None when there is none."""
+    """Parameters of the newest evaluation of the model's content; None when there is none."""
     query = (
         select(Evaluation.artifact_key)
-        .where(Evaluation.model_key == model.key)
+        .where(Evaluation.model_digest == model.digest)
         .order_by(Evaluation.id.desc())
     )
     with place.registry.reading() as session:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from sqlalchemy import select
+from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
 from registry.database import Registry
@@ -54,8 +54,9 @@ def record_evaluations(
 ) -> int:
     """Record the rows of an evaluation artifact about a model, in the caller's transaction.
 
-    Returns how many were new. Idempotent: a row of the same artifact, benchmark, metric and shots
-    is kept as it is. A model made from sample data makes every row about it a sample row. Raises
+    Returns how many were new. Idempotent: a row of the same artifact, model, benchmark, metric and
+    shots is kept as it is. Models with the same content share an evaluation artifact, and each has
+    rows of its own. A model made from sample data makes every row about it a sample row. Raises
     ``ValueError`` for an unknown artifact or a bad row; then none is recorded.
     """
     checked = [
@@ -70,7 +71,9 @@ def record_evaluations(
     known = {
         (row.benchmark, row.metric, row.shots)
         for row in session.scalars(
-            select(Evaluation).where(Evaluation.artifact_key == artifact.key)
+            select(Evaluation).where(
+                Evaluation.artifact_key == artifact.key, Evaluation.model_key == model.key
+            )
         )
     }
     fresh = [row for row in checked if (row.benchmark, row.metric, row.shots) not in known]
@@ -89,14 +92,18 @@ def record_evaluations(
 
 
 def models_without_evaluation(session: Session) -> list[ArtifactRef]:
-    """Models in the store that no evaluation row tells about, oldest first."""
-    evaluated = select(Evaluation.model_key)
+    """Models in the store whose content no evaluation row tells about, oldest first.
+
+    A row speaks for every model with the same content that is as much a sample as the row's.
+    """
     rows = session.scalars(
         select(Artifact)
         .where(
             Artifact.kind == Kind.MODEL.value,
             Artifact.state == "present",
-            Artifact.key.not_in(evaluated),
+            ~exists().where(
+                Evaluation.model_digest == Artifact.digest, Evaluation.sample == Artifact.sample
+            ),
         )
         .order_by(Artifact.created_at, Artifact.key)
     )

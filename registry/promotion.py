@@ -260,7 +260,9 @@ def _point(
 def _candidate(session: Session, key: str) -> Candidate:
     artifact = session.get_one(Artifact, key)
     rows = session.scalars(
-        select(Evaluation).where(Evaluation.model_key == key).order_by(Evaluation.id)
+        select(Evaluation)
+        .where(Evaluation.model_digest == artifact.digest)  # same content, same figures
+        .order_by(Evaluation.id)
     )
     names = EvaluationRow.model_fields.keys()
     return Candidate(
@@ -270,7 +272,6 @@ def _candidate(session: Session, key: str) -> Candidate:
         rows=tuple(
             EvaluationRow.model_validate({name: getattr(row, name) for name in names})
             for row in rows
-            if row.model_digest == artifact.digest  # rows about replaced content do not count
         ),
     )
 

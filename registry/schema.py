@@ -189,7 +189,7 @@ class Evaluation(Base):
 
     __tablename__ = "evaluation"
     __table_args__ = (
-        UniqueConstraint("artifact_key", "benchmark", "metric", "shots"),
+        UniqueConstraint("artifact_key", "model_key", "benchmark", "metric", "shots"),
         CheckConstraint(
             "(status = 'ok' AND value IS NOT NULL) OR (status = 'not run' AND value IS NULL)",
             name="value_when_ok",

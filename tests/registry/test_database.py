@@ -6,6 +6,7 @@ import multiprocessing
 import sqlite3
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic import command
@@ -13,6 +14,7 @@ from sqlalchemy import inspect, select, text
 from sqlalchemy.exc import IntegrityError
 
 from registry import database, runs
+from registry.artifacts import Kind
 from registry.database import (
     VERSION_TABLE,
     Registry,
@@ -58,6 +60,24 @@ def test_last_revision_goes_down_and_up_with_data(url: str) -> None:
     assert runs.get_run(registry, run_id).flow == "pipeline"
 
 
+def test_rows_of_two_models_survive_both_ways_of_the_constraint(
+    registry: Registry, url: str, put: Any
+) -> None:
+    row = {"benchmark": "boolq", "metric": "acc", "value": 0.5, "n": 4}
+    models = [put(Kind.MODEL, "export", {"m": "weights"}, seed=seed) for seed in (1, 2)]
+    artifact = put(Kind.EVALUATION, "evaluation", None, {"model": models[0]})
+    for model in models:
+        with registry.session() as session:
+            runs.record_evaluations(session, artifact=artifact, model=model, rows=[row])
+    downgrade(url, "0002")
+    upgrade(url)
+    (kept,) = runs.list_evaluations(registry, artifact_key=artifact.key)
+    assert (kept.model_key, kept.value) == (models[0].key, 0.5)
+    with registry.session() as session:  # the copied table has its check again
+        with pytest.raises(IntegrityError, match="value_when_ok"):
+            session.execute(text("UPDATE evaluation SET value = NULL"))
+
+
 def test_all_the_way_down_leaves_no_table(url: str) -> None:
     downgrade(url, "base")
     tables = set(inspect(Registry(url).engine).get_table_names())
@@ -96,9 +116,12 @@ def test_new_database_must_be_migrated_and_is_not_made_by_looking(tmp_path: Path
 
 def test_newer_schema_is_refused_with_both_revisions(url: str) -> None:
     registry = Registry(url)
+    head = current_revision(url)
     with registry.session() as session:
         session.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'"))
-    with pytest.raises(RegistryTooNew, match=r"revision 9999.*knows up to 0002.*upgrade arriero"):
+    with pytest.raises(
+        RegistryTooNew, match=rf"revision 9999.*knows up to {head}.*upgrade arriero"
+    ):
         registry.check()
     with pytest.raises(RegistryTooNew):
         upgrade(url)

@@ -51,6 +51,13 @@ def messages(registry: Registry) -> list[str]:
     return [message.dedupe_key for message in outbox.pending(registry)]
 
 
+def test_figures_speak_for_every_model_of_their_content(registry: Registry, put: Any) -> None:
+    evaluated(registry, put, 0.5, 1)
+    again = put(Kind.MODEL, "export", {"m": "weights 1"}, seed=2)
+    decision = decide_on(registry, again, policy=GatePolicy(minimum={"boolq": 0.5}))
+    assert decision.approved, decision.verdict.summary
+
+
 def test_first_better_and_worse(registry: Registry, put: Any) -> None:
     first, better, worse = (
         evaluated(registry, put, value, seed) for seed, value in enumerate((0.5, 0.6, 0.4))

@@ -132,6 +132,24 @@ def test_evaluations_are_recorded_once(
         assert runs.models_without_evaluation(session) == []
 
 
+def test_models_of_one_content_each_have_the_rows_of_their_evaluation(
+    registry: Registry, put: Any
+) -> None:
+    """The same weights exported by another recipe hit the evaluation's cache: one artifact."""
+    first = put(Kind.MODEL, "export", {"m": "weights"}, seed=1)
+    again = put(Kind.MODEL, "export", {"m": "weights"}, seed=2)
+    assert first.digest == again.digest and first.key != again.key
+    artifact = put(Kind.EVALUATION, "evaluation", None, {"model": first})
+    assert evaluate(registry, artifact, first, ROW) == 1
+    with registry.reading() as session:
+        assert runs.models_without_evaluation(session) == []
+    assert evaluate(registry, artifact, again, ROW) == 1
+    assert evaluate(registry, artifact, again, ROW) == 0
+    for model in (first, again):
+        (row,) = runs.list_evaluations(registry, model_key=model.key)
+        assert row.value == ROW["value"]
+
+
 def test_rows_of_a_sample_model_are_sample_rows(registry: Registry, put: Any) -> None:
     model = put(Kind.MODEL, "export", sample=True)
     artifact = put(Kind.EVALUATION, "evaluation", None, {"model": model})
