@@ -147,7 +147,7 @@ def test_mistakes_of_a_reader_end_in_one_message(first: Finished) -> None:
         assert done.stdout == ""
 
 
-def test_the_second_run_finds_everything(second: Finished) -> None:
+def test_the_second_run_finds_everything(first: Finished, second: Finished) -> None:
     assert second.done.returncode == 0, second.done.stderr[-4000:]
     assert second.left == []
     with second.registry.reading() as session:
@@ -160,8 +160,9 @@ def test_the_second_run_finds_everything(second: Finished) -> None:
         ).all()
         assert len(later) > 20
         assert {(run.stage, run.status) for run in later if run.status != "cached"} == set()
-    # 50 s were measured beside four other jobs on two cores.
-    assert second.seconds < 90, f"{second.seconds:.0f} s"
+    # 60 s on two free cores; on busy ones everything, the first run too, takes longer.
+    limit = max(60.0, 0.5 * first.seconds)
+    assert second.seconds < limit, f"{second.seconds:.0f} s, the first run {first.seconds:.0f} s"
 
 
 def test_the_night_checks_the_champion_and_computes_nothing(first: Finished) -> None:
