@@ -179,8 +179,8 @@ class TrainingParameters(BaseModel):
     grace_seconds: float = Field(
         300.0,
         title="Grace (s)",
-        description="Seconds from a stop request to the hard end of the trainer; the last "
-        "checkpoint must fit in.",
+        description="Seconds from a stop request to the hard end of the trainer; one micro-batch "
+        "and the last checkpoint (12 bytes per parameter, written and hashed) must fit in.",
         gt=0,
         le=86_400,
         json_schema_extra=NO_RECIPE,

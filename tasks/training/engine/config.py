@@ -54,6 +54,7 @@ class Fault(BaseModel):
     kill_in_save: SIGKILL of rank 0 inside the save of this step, at ``save_point``.
     nan_at: data batches whose gradient is made NaN on ``nan_rank`` only.
     sleep_per_step: seconds, so that a test has time to send a signal.
+    sleep_per_pass: seconds that each micro-batch takes longer.
     sleep_in_final: seconds that rank 0 takes longer to write ``final/``.
     hang_at_step: rank 0 stops making progress here.
     """
@@ -67,6 +68,7 @@ class Fault(BaseModel):
     nan_at: tuple[int, ...] = ()
     nan_rank: int = 0
     sleep_per_step: float = 0.0
+    sleep_per_pass: float = 0.0
     sleep_in_final: float = 0.0
     hang_at_step: int | None = None
 

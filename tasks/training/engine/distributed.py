@@ -76,6 +76,20 @@ def sum_over_ranks(values: torch.Tensor) -> torch.Tensor:
     return values
 
 
+class StopRequested(Exception):
+    """A rank was asked to stop; raised on all ranks together."""
+
+
+def stop_together(mine: bool, device: torch.device) -> None:
+    """Return when no rank was asked to stop.
+
+    Raises:
+        StopRequested: on every rank, when one was.
+    """
+    if sum_over_ranks(torch.tensor([float(mine)], device=device)).item() > 0:
+        raise StopRequested
+
+
 def from_first_rank(value: int) -> int:
     """The integer that rank 0 holds, on all ranks."""
     if not dist.is_initialized():

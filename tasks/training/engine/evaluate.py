@@ -16,13 +16,9 @@ import torch
 
 from tasks.training.engine.config import EngineConfig
 from tasks.training.engine.data import Batch, instruction_batch, token_batch
-from tasks.training.engine.distributed import sum_over_ranks
+from tasks.training.engine.distributed import stop_together, sum_over_ranks
 
 INSTRUCTIONS = "instructions"
-
-
-class StopRequested(Exception):
-    """A rank was asked to stop while all were evaluating; raised on all ranks together."""
 
 
 @torch.no_grad()
@@ -49,8 +45,8 @@ def validation_losses(
             total += torch.tensor([float(loss), float(batch.mask_BT.sum())], dtype=torch.float64)
         beat()
         if index % config.world == config.world - 1:
-            _stop_together(stop_requested(), device)
-    _stop_together(stop_requested(), device)
+            stop_together(stop_requested(), device)
+    stop_together(stop_requested(), device)
     results = {}
     for source, total in sums.items():
         loss_sum, tokens = sum_over_ranks(total.to(device)).tolist()
@@ -61,11 +57,6 @@ def validation_losses(
             "tokens": int(tokens),
         }
     return results
-
-
-def _stop_together(mine: bool, device: torch.device) -> None:
-    if sum_over_ranks(torch.tensor([float(mine)], device=device)).item() > 0:
-        raise StopRequested
 
 
 def _batches(config: EngineConfig) -> Iterator[tuple[str, Batch]]:

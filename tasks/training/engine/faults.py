@@ -45,6 +45,11 @@ class Faults:
         if fault.sleep_per_step:
             time.sleep(fault.sleep_per_step)
 
+    def after_pass(self) -> None:
+        """Make each micro-batch take longer."""
+        if self._fault.sleep_per_pass:
+            time.sleep(self._fault.sleep_per_pass)
+
     def in_final(self) -> None:
         """Slow down while ``final/`` is written."""
         if self._fault.sleep_in_final:

@@ -20,7 +20,8 @@ from tasks.context import atomic_write_json, fsync_directory
 from tasks.training.engine import checkpoint, distributed
 from tasks.training.engine.config import ConfigError, EngineConfig
 from tasks.training.engine.data import Order, make_batch, micro_batches, open_order
-from tasks.training.engine.evaluate import StopRequested, validation_losses
+from tasks.training.engine.distributed import StopRequested
+from tasks.training.engine.evaluate import validation_losses
 from tasks.training.engine.faults import Faults
 from tasks.training.engine.guards import Verdict, judge, skip_window
 from tasks.training.engine.loss import LossModule
@@ -106,6 +107,7 @@ class Session:
             stop_requested=self._stop_requested(),
             faults=self.faults,
             beat=self.log.beat,
+            interrupted=self._stop_requested,
         )
         seconds = self.clock() - begun
         self.log.count(state.step, result.tokens, seconds, useful=result.applied)

@@ -17,7 +17,7 @@ import torch
 
 from tasks.training.engine.config import EngineConfig
 from tasks.training.engine.data import Batch
-from tasks.training.engine.distributed import sum_over_ranks
+from tasks.training.engine.distributed import StopRequested, stop_together, sum_over_ranks
 from tasks.training.engine.faults import Faults
 from tasks.training.engine.schedule import learning_rate
 from tasks.training.engine.state import TrainState
@@ -52,10 +52,15 @@ def train_step(
     stop_requested: bool,
     faults: Faults,
     beat: Callable[[], None] = lambda: None,
+    interrupted: Callable[[], bool] = lambda: False,
 ) -> StepResult:
     """One optimizer step over this rank's micro-batches; advances ``state.step``.
 
-    beat: called after each micro-batch, a sign of life within long steps.
+    beat: called after each micro-batch, a sign of life within long steps. interrupted: asked
+    between micro-batches, on all ranks together: a step may be longer than the time to stop.
+
+    Raises:
+        StopRequested: the step was given up on all ranks; the state is as before it.
     """
     device, world, accum = accelerator.device, config.world, config.accumulation
     torch.manual_seed(hash_seed(config.seed, state.step, accelerator.process_index))
@@ -78,7 +83,14 @@ def train_step(
             # DDP averages over ranks and backward() divides by accum: undo both, divide by n.
             accelerator.backward(loss * (world * accum / max(n_global, 1)))
         loss_sum += loss.detach()
+        faults.after_pass()
         beat()
+        if not last:
+            try:
+                stop_together(interrupted(), device)
+            except StopRequested:
+                state.optimizer.zero_grad(set_to_none=True)
+                raise
     faults.poison_gradients(state, accelerator.process_index)
 
     grad_norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.optimizer.clip)

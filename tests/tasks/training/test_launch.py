@@ -9,6 +9,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import deque
 from pathlib import Path
@@ -152,6 +153,27 @@ def test_sigterm_saves_and_exits_75_and_the_rest_is_bit_equal(
     assert (tmp_path / "checkpoints" / f"step-{stopped:09d}" / "manifest.json").exists()
     train(tokens, tmp_path, steps=20)
     assert weights(tmp_path) == weights(undisturbed)
+
+
+@slow
+@pytest.mark.faults
+def test_one_rank_told_to_stop_ends_all_within_a_step_longer_than_the_grace(
+    tokens: Path, tmp_path: Path
+) -> None:
+    both = {"world": 2, "micro_batch": 1, "global_batch": 80, "grace_seconds": 15.0}
+
+    def terminate() -> None:
+        assert wait_until(lambda: (tmp_path / "heartbeat").exists(), 90)
+        assert wait_until(lambda: len(running(rank_pids(tmp_path))) == 2, 90)
+        os.kill(rank_pids(tmp_path)[1], signal.SIGTERM)
+
+    killer = threading.Thread(target=terminate)
+    killer.start()
+    with pytest.raises(TrainerPreempted):  # a step takes at least 40 s
+        train(tokens, tmp_path, **both, fault={"sleep_per_pass": 1.0})
+    killer.join()
+    assert [e["event"] for e in events(tmp_path)][-1] == "preempted"
+    assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["step-000000000"]
 
 
 def test_exception_in_the_caller_ends_the_trainer_and_is_raised_again(

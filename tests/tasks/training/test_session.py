@@ -105,6 +105,26 @@ def test_stopped_and_resumed_run_is_bit_equal(tokens: Path, tmp_path: Path, stop
     assert summaries[0] == summaries[1]
 
 
+def test_stop_within_a_step_gives_the_step_up(tokens: Path, tmp_path: Path) -> None:
+    whole = weights(run(tokens, tmp_path / "whole", micro_batch=2))
+    AcceleratorState._reset_state(True)
+    asked: list[int] = []
+    first: Session
+
+    def second_micro_batch_of_step_5() -> bool:
+        asked.append(first.state.step)
+        return asked.count(5) >= 3  # once before the step, then after each micro-batch
+
+    config = EngineConfig(**config_values(tokens, tmp_path / "parts", micro_batch=2))
+    first = Session(config, stop_requested=second_micro_batch_of_step_5)
+    assert first.run() is Outcome.PREEMPTED
+    assert first.state.step == 5 and asked.count(5) == 3
+    assert all(p.grad is None for p in first.state.model.parameters())
+    AcceleratorState._reset_state(True)
+    assert weights(run(tokens, tmp_path / "parts", micro_batch=2)) == whole
+    assert [e["step"] for e in events(tmp_path / "parts") if e["event"] == "resumed"] == [5]
+
+
 def test_every_micro_batch_is_a_sign_of_life(
     tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
