@@ -82,7 +82,11 @@ class Session:
                     raise StopRequested
             validation = self._validate()
         except StopRequested:
-            self.save()
+            # Within a streak of bad steps nothing is saved: the roll-back that may follow would go
+            # back to that checkpoint, and not to where a run without the stop goes back to. These
+            # steps are done again.
+            if not self.state.streak:
+                self.save()
             self.log.event("preempted", self.state.step)
             distributed.meet()
             return Outcome.PREEMPTED

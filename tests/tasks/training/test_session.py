@@ -179,6 +179,24 @@ def test_roll_back_ends_where_a_run_without_those_batches_ends(
     assert losses(rolled) == losses(clean)  # each step stands in the file once
 
 
+@pytest.mark.parametrize("stop_at", [5, 6, 7])
+def test_stop_among_bad_steps_does_not_change_where_the_roll_back_goes(
+    tokens: Path, tmp_path: Path, stop_at: int
+) -> None:
+    fault = {"nan_at": [5, 6, 7]}
+    whole = run(tokens, tmp_path / "whole", fault=fault)
+    AcceleratorState._reset_state(True)
+    calls = iter(range(100))
+    config = EngineConfig(**config_values(tokens, tmp_path / "parts", fault=fault))
+    first = Session(config, stop_requested=lambda: next(calls) >= stop_at)
+    assert first.run() is Outcome.PREEMPTED
+    AcceleratorState._reset_state(True)
+    parts = run(tokens, tmp_path / "parts", fault=fault)
+    for name in ("model.safetensors", "summary.json"):
+        assert (parts / "final" / name).read_bytes() == (whole / "final" / name).read_bytes()
+    assert losses(parts) == losses(whole)
+
+
 def test_run_that_stays_non_finite_gives_up(tokens: Path, tmp_path: Path) -> None:
     config = EngineConfig(
         **config_values(tokens, tmp_path, fault={"nan_at": list(range(50))}, max_rollbacks=2)
