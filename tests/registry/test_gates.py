@@ -90,6 +90,34 @@ def test_thresholds(minimum: dict[str, float], expected: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("figures", "expected"),
+    [
+        ([(1, 0.9), (10042, 0.2)], ["thresholds"]),
+        ([(10042, 0.2), (1, 0.9)], ["thresholds"]),
+        ([(1, 0.2), (10042, 0.9)], []),
+        ([(10042, 0.9), (1, 0.2)], []),
+        ([(100, 0.9), (100, 0.2)], ["thresholds"]),  # of equals the newest
+        ([(100, 0.2), (100, 0.9)], []),
+    ],
+)
+def test_the_largest_evaluation_meets_the_threshold(
+    figures: list[tuple[int, float]], expected: list[str]
+) -> None:
+    # Each evaluation has a second metric behind the first, which is not the one that counts.
+    rows = [r for n, value in figures for r in (row(value, n=n), row(0.5, n=n, metric="acc_norm"))]
+    given = verdict(model(*rows), minimum={"boolq": 0.5})
+    assert failed(given) == expected
+    (gate,) = (gate for gate in given.gates if gate.name == "thresholds")
+    assert gate.evidence["boolq"]["n"] == max(n for n, _ in figures)
+
+
+def test_the_largest_common_evaluation_decides_on_a_regression() -> None:
+    """A later look at a few items does not hide what all items said."""
+    before = model(row(0.5), row(0.5, n=1), digest="old")
+    assert failed(verdict(model(row(0.2), row(0.9, n=1)), before)) == ["regression"]
+
+
+@pytest.mark.parametrize(
     ("value", "stderr", "expected"),
     [
         (0.60, 0.001, []),
