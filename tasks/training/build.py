@@ -202,16 +202,17 @@ def timings(work: Path) -> dict[str, Any]:
     steps = [line for line in read_lines(work / "metrics.jsonl") if "step_seconds" in line]
     events = read_lines(work / "events.jsonl")
     seconds = sum(line["step_seconds"] for line in steps)
-    wall = max(events[-1]["at"] - events[0]["at"], 1e-9)
-    ended = steps[-1]
+    # A power cut may have taken the lines of either file; the result is whole without them.
+    wall = max(events[-1]["at"] - events[0]["at"], 1e-9) if events else math.inf
+    ended = steps[-1] if steps else {}
     return {
         "step_seconds": seconds,
         "steps_logged": len(steps),
-        "tokens_per_s": ended["tokens_per_s"],
-        "memory_mb": ended["memory_mb"],
-        "first_step_seconds": steps[0]["step_seconds"],
-        "wall_seconds": wall,
-        "goodput": min(seconds / wall, 1.0),
+        "tokens_per_s": ended.get("tokens_per_s"),
+        "memory_mb": ended.get("memory_mb"),
+        "first_step_seconds": steps[0]["step_seconds"] if steps else None,
+        "wall_seconds": wall if events else None,
+        "goodput": min(seconds / wall, 1.0) if events else None,
         "sessions": sum(event["event"] in ("started", "resumed") for event in events),
         "events": len(events),
     }

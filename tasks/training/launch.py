@@ -38,7 +38,7 @@ from tasks.training.engine.config import (
 )
 from tasks.training.engine.lifeline import LAUNCHER_PID, PR_SET_PDEATHSIG
 from tasks.training.engine.main import ATTEMPT
-from tasks.training.engine.metrics import TRAINING
+from tasks.training.engine.metrics import TRAINING, parse_line
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 DEAD_RANK_SECONDS = 5.0  # a rank is gone this long and the run is not: it is called dead
@@ -88,7 +88,7 @@ class _Tail:
         whole = data[: data.rfind(b"\n") + 1]
         self.offset += len(whole)
         fresh = []
-        for line in map(json.loads, whole.splitlines()):
+        for line in filter(None, map(parse_line, whole.splitlines())):
             if line["step"] < self.last_step:
                 continue
             if "step_seconds" in line:

@@ -25,11 +25,20 @@ MFU_FORMULA = "(6N + 12LdT) * tokens_per_s / (peak_flops * world), N with embedd
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Complete lines of a JSON-lines file; a line cut off by a kill is left out."""
+    """Complete lines of a JSON-lines file; what a kill or a power cut left of a line is left out."""
     if not path.exists():
         return []
-    whole = path.read_text(encoding="utf-8").split("\n")[:-1]
-    return [json.loads(line) for line in whole]
+    whole = path.read_bytes().split(b"\n")[:-1]
+    return [line for line in map(parse_line, whole) if line is not None]
+
+
+def parse_line(line: bytes) -> dict[str, Any] | None:
+    """The object in one line, None when there is none: a log must not make a run unusable."""
+    try:
+        value = json.loads(line)
+    except ValueError:  # no JSON, or no UTF-8
+        return None
+    return value if isinstance(value, dict) else None
 
 
 class RunLog:
@@ -111,10 +120,9 @@ class RunLog:
         if not self._writes:
             return
         path = self._work / name
-        cut = path.exists() and path.stat().st_size and not _ends_with_newline(path)
+        _drop_cut_line(path)  # it would swallow this one
         with path.open("a", encoding="utf-8") as handle:
-            # A line that a kill cut off must not swallow this one.
-            handle.write(("\n" if cut else "") + json.dumps(_finite(line)) + "\n")
+            handle.write(json.dumps(_finite(line)) + "\n")
 
 
 def _finite(line: dict[str, Any]) -> dict[str, Any]:
@@ -125,7 +133,12 @@ def _finite(line: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _ends_with_newline(path: Path) -> bool:
-    with path.open("rb") as handle:
+def _drop_cut_line(path: Path) -> None:
+    """Truncate to the last newline, when a kill left a line without its end."""
+    if not path.exists() or not path.stat().st_size:
+        return
+    with path.open("rb+") as handle:
         handle.seek(-1, os.SEEK_END)
-        return handle.read(1) == b"\n"
+        if handle.read(1) != b"\n":
+            handle.seek(0)
+            handle.truncate(handle.read().rfind(b"\n") + 1)

@@ -15,9 +15,11 @@ from accelerate.state import AcceleratorState
 from model.config import ModelConfig
 from model.llama import Llama
 from model.weights import load_model
+from tasks.training.build import timings
 from tasks.training.engine.config import FAULTS_ALLOWED, ConfigError, EngineConfig
 from tasks.training.engine.guards import Diverged
 from tasks.training.engine.loop import Outcome, Session
+from tasks.training.engine.metrics import read_lines
 from tasks.training.instructions.order import InstructionOrder
 from tests.tasks.training.support import (
     config_values,
@@ -195,6 +197,29 @@ def test_stop_among_bad_steps_does_not_change_where_the_roll_back_goes(
     for name in ("model.safetensors", "summary.json"):
         assert (parts / "final" / name).read_bytes() == (whole / "final" / name).read_bytes()
     assert losses(parts) == losses(whole)
+
+
+@pytest.mark.parametrize("name", ["events.jsonl", "metrics.jsonl"])
+@pytest.mark.parametrize("torn", [b'{"event": "chec', b'{"step": 3, "lo', b"\x00\x00\xff", b"12"])
+def test_torn_line_of_a_log_costs_only_that_line(
+    tokens: Path, tmp_path: Path, name: str, torn: bytes
+) -> None:
+    calls = iter(range(100))
+    first = Session(
+        EngineConfig(**config_values(tokens, tmp_path)), stop_requested=lambda: next(calls) >= 5
+    )
+    first.run()
+    AcceleratorState._reset_state(True)
+    before = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(torn + b"\n" + before + torn)  # lost pages, and a cut-off line
+    run(tokens, tmp_path)
+    assert sorted(losses(tmp_path)) == list(range(1, 13))
+    assert len(read_lines(tmp_path / name)) > before.count(b"\n")
+    found = timings(tmp_path)
+    assert found["steps_logged"] == 12 and found["sessions"] == 2 and found["goodput"] > 0
+    for path in ("events.jsonl", "metrics.jsonl"):
+        (tmp_path / path).write_bytes(torn)
+    assert timings(tmp_path)["steps_logged"] == 0
 
 
 def test_run_that_stays_non_finite_gives_up(tokens: Path, tmp_path: Path) -> None:
