@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from tasks.tokens.corpus import mixture_weights, row_group, sources_of
 from tasks.tokens.parameters import TokensParameters
 
 SPLITS = ("train", "validation")
+# Compressed bytes of documents below which starting worker processes takes longer than encoding.
+POOL_BYTES = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,12 @@ def write_source(folder: Path, source: str, groups: Iterator[EncodedGroup]) -> d
     return counts
 
 
+def groups_of(path: Path, tokenizer: Path) -> list[Group]:
+    """The row groups of a document file, the unit that a worker encodes."""
+    with pq.ParquetFile(path) as file:
+        return [Group(path, index, tokenizer) for index in range(file.num_row_groups)]
+
+
 def build_tokens(
     parameters: TokensParameters, corpus: Path, tokenizer: Path, context: StageContext
 ) -> StageResult:
@@ -119,18 +128,22 @@ def build_tokens(
     done = 0
     started = time.monotonic()
     splits: dict[str, dict[str, dict[str, int]]] = {split: {} for split in SPLITS}
-    for split in SPLITS:
+    work = {
+        (split, source): groups_of(path, model)
+        for split in SPLITS
+        for source, path in files[split].items()
+    }
+    # One pool for all of it, and none where starting one takes longer than the work.
+    workers = parameters.workers if total > POOL_BYTES else 1
+    flat = [group for groups in work.values() for group in groups]
+    encoded = ordered_map(encode_group, flat, workers)
+    for (split, source), groups in work.items():
         folder = context.out / split
         folder.mkdir(parents=True, exist_ok=True)
-        for source, path in files[split].items():
-            with pq.ParquetFile(path) as file:
-                groups = [Group(path, index, model) for index in range(file.num_row_groups)]
-            # One group is not worth the start of worker processes.
-            workers = min(parameters.workers, len(groups))
-            counts = write_source(folder, source, ordered_map(encode_group, groups, workers))
-            splits[split][source] = counts
-            done += path.stat().st_size
-            context.progress(done / total, f"{split} {source}: {counts['tokens']:,} tokens")
+        counts = write_source(folder, source, islice(encoded, len(groups)))
+        splits[split][source] = counts
+        done += files[split][source].stat().st_size
+        context.progress(done / total, f"{split} {source}: {counts['tokens']:,} tokens")
     seconds = time.monotonic() - started
     summary = {
         "dtype": token_dtype(trained.vocab_size).name,
