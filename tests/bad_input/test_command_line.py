@@ -165,7 +165,7 @@ def test_full_disk(
 def test_disk_that_fills_while_services_start(
     home: Path, refused: Say, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def no_room(*_: Any) -> None:
+    def no_room(*_: Any, **__: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(home / "logs"))
 
     monkeypatch.setattr(stack, "start", no_room)
