@@ -73,9 +73,9 @@ def test_rows_of_two_models_survive_both_ways_of_the_constraint(
     upgrade(url)
     (kept,) = runs.list_evaluations(registry, artifact_key=artifact.key)
     assert (kept.model_key, kept.value) == (models[0].key, 0.5)
-    with registry.session() as session:  # the copied table has its check again
-        with pytest.raises(IntegrityError, match="value_when_ok"):
-            session.execute(text("UPDATE evaluation SET value = NULL"))
+    # The copied table has its check again.
+    with pytest.raises(IntegrityError, match="value_when_ok"), registry.session() as session:
+        session.execute(text("UPDATE evaluation SET value = NULL"))
 
 
 def test_all_the_way_down_leaves_no_table(url: str) -> None:

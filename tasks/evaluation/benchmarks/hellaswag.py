@@ -13,6 +13,7 @@ from tasks.evaluation.requests import Choice, ChoiceRequest, Prompt
 
 PREPROCESSED = "hellaswag/val_full_preprocessed.jsonl"
 OFFICIAL = "hellaswag/hellaswag_val.jsonl"
+SENTENCE_END = re.compile(r"[.!?][\"')\]]*(?:\s+|$)")
 
 
 class HellaSwag(ChoiceBenchmark):
@@ -21,10 +22,15 @@ class HellaSwag(ChoiceBenchmark):
     name = "hellaswag"
     title = "HellaSwag"
     source = (
-        "rowanz/hellaswag, validation: hellaswag/val_full_preprocessed.jsonl (bracket marks "
-        "already removed); load_items also reads hellaswag/hellaswag_val.jsonl as split official"
+        "rowanz/hellaswag, validation: hellaswag/val_full_preprocessed.jsonl (most bracket "
+        "marks already removed, ctx_a and ctx_b joined as they are); load_items also reads "
+        "hellaswag/hellaswag_val.jsonl as split official"
     )
-    protocol = 'zero-shot "{activity_label}: {ctx}"; log-likelihood / characters of the ending'
+    protocol = (
+        'zero-shot "{activity_label}: {ctx_a} {ctx_b with its first letter capital}"; '
+        "log-likelihood / characters of the ending"
+    )
+    protocol_version = 2  # 1 left the first letter of ctx_b small
     split = "validation"
     files: ClassVar = {"validation": (PREPROCESSED,), "official": (OFFICIAL,)}
 
@@ -34,12 +40,11 @@ class HellaSwag(ChoiceBenchmark):
         fields += ("ctx",) if split == "validation" else ("ctx_a", "ctx_b")
         for row, value in read_jsonl(root, name, fields):
             if split == "validation":
-                text = f"{value['activity_label']}: {value['ctx']}"
-                endings = tuple(value["endings"])
+                context = capitalise_fragment(value["ctx"])
             else:
                 context = f"{value['ctx_a']} {value['ctx_b'].capitalize()}"
-                text = clean(f"{value['activity_label']}: {context}")
-                endings = tuple(clean(ending) for ending in value["endings"])
+            text = clean(f"{value['activity_label']}: {context}")
+            endings = tuple(clean(ending) for ending in value["endings"])
             label = int(value["label"]) if isinstance(value["label"], str) else value["label"]
             gold = letter_index(label, len(endings), f"{name}: item {row}")
             yield Item(id=str(row), question=text, choices=endings, gold=gold)
@@ -50,6 +55,19 @@ class HellaSwag(ChoiceBenchmark):
             Prompt(item.question),
             tuple(Choice(f" {ending}") for ending in item.choices),
         )
+
+
+def capitalise_fragment(context: str) -> str:
+    """``context`` with ``str.capitalize`` applied to what stands behind its last whole sentence.
+
+    "A man is sitting on a roof. he" gives "... on a roof. He". The preprocessed file joins ctx_a
+    (whole sentences) and ctx_b (the begun sentence, in small letters; ActivityNet's items only),
+    and the protocol of lm-evaluation-harness capitalises ctx_b. WikiHow's contexts, which end with
+    a sentence, have no ctx_b and stay as they are.
+    """
+    ends = [found.end() for found in SENTENCE_END.finditer(context)]
+    begin = ends[-1] if ends else 0
+    return context[:begin] + context[begin:].capitalize()
 
 
 def clean(text: str) -> str:

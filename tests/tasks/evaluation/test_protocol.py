@@ -23,7 +23,7 @@ from tasks.evaluation.benchmarks.base import (
 from tasks.evaluation.benchmarks.boolq import BoolQ
 from tasks.evaluation.benchmarks.closed_book import cut_answer, normalise_answer
 from tasks.evaluation.benchmarks.gsm8k import EXAMPLES, Gsm8k
-from tasks.evaluation.benchmarks.hellaswag import HellaSwag, clean
+from tasks.evaluation.benchmarks.hellaswag import HellaSwag, capitalise_fragment, clean
 from tasks.evaluation.benchmarks.mmlu import Mmlu
 from tasks.evaluation.benchmarks.registry import BENCHMARKS
 from tasks.evaluation.benchmarks.triviaqa import TriviaQa
@@ -282,6 +282,35 @@ def test_winogrande_scores_the_same_ending_behind_both_options() -> None:
         ("The cup fell, so it", " broke."),
         ("The cup fell, so she", " broke."),
     ]
+
+
+@pytest.mark.parametrize(
+    ("context", "expected"),
+    [
+        ("A man is sitting on a roof. he", "A man is sitting on a roof. He"),
+        ("She bends down. the lady in red", "She bends down. The lady in red"),
+        ('"Go!" he says. it is 3.5 m. then', '"Go!" he says. it is 3.5 m. Then'),
+        ("How to. Wet your hair.. Use shampoo.", "How to. Wet your hair.. Use shampoo."),
+        ('He asks: "Why?"', 'He asks: "Why?"'),
+        ("nobody", "Nobody"),
+        ("", ""),
+    ],
+)
+def test_the_begun_sentence_of_hellaswag_is_capitalised(context: str, expected: str) -> None:
+    assert capitalise_fragment(context) == expected
+
+
+def test_both_files_of_hellaswag_give_the_same_questions(tmp_path: Path) -> None:
+    whole = {"activity_label": "Roof", "endings": ["a", "b", "c", "d"], "label": 1}
+    parts = whole | {"ctx_a": "A man sits.", "ctx_b": "he"}
+    (tmp_path / "hellaswag").mkdir()
+    for name, row in (
+        ("val_full_preprocessed", whole | {"ctx": "A man sits. he"}),
+        ("hellaswag_val", parts),
+    ):
+        (tmp_path / f"hellaswag/{name}.jsonl").write_text(json.dumps(row) + "\n")
+    items = [next(load_items("hellaswag", tmp_path, split)) for split in ("validation", "official")]
+    assert [item.question for item in items] == ["Roof: A man sits. He"] * 2
 
 
 def test_official_hellaswag_text_is_cleaned() -> None:
