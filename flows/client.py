@@ -46,7 +46,7 @@ def answers(url: str, *, timeout: float = 2.0) -> bool:
     """Whether a health address of ours gives 200."""
     try:
         return _http().get(url, timeout=timeout).status_code == 200
-    except httpx.HTTPError:
+    except (httpx.HTTPError, httpx.InvalidURL):
         return False
 
 
@@ -178,3 +178,23 @@ def deployment_names(api: str) -> set[str]:
 def automation_names(api: str) -> list[str]:
     """Names of the automations."""
     return [row["name"] for row in _post(api, "/automations/filter", {"limit": 200})]
+
+
+def deployment(api: str, name: str) -> dict[str, Any]:
+    """The deployment ``flow/name``."""
+    found: dict[str, Any] = _get(api, f"/deployments/name/{name}")
+    return found
+
+
+def runs_of_deployment(api: str, deployment_id: str) -> list[dict[str, Any]]:
+    """Flow runs of a deployment, newest first."""
+    rows: list[dict[str, Any]] = _post(
+        api,
+        "/flow_runs/filter",
+        {
+            "deployments": {"id": {"any_": [deployment_id]}},
+            "sort": "EXPECTED_START_TIME_DESC",
+            "limit": 50,
+        },
+    )
+    return rows

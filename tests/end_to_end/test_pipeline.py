@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import re
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import CompletedProcess
+from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from sqlalchemy import func, select
 
 from flows import client
 from registry.database import Registry
-from registry.schema import Artifact, Emission, ModelVersion, Outbox, Run
+from registry.schema import Artifact, Emission, Evaluation, ModelVersion, Outbox, Run
 from tests.services import (
     SOURCES,
     TINY,
@@ -165,32 +168,92 @@ def test_the_second_run_finds_everything(first: Finished, second: Finished) -> N
     assert second.seconds < limit, f"{second.seconds:.0f} s, the first run {first.seconds:.0f} s"
 
 
-def test_the_night_checks_the_champion_and_computes_nothing(first: Finished) -> None:
-    """The nightly deployment with the limits that the pipeline had used."""
+@pytest.fixture(scope="module")
+def stack(first: Finished, second: Finished) -> Iterator[dict[str, Any]]:
+    """The services over the finished run's home, until the last test that needs them."""
     assert arriero(first.home, "up").returncode == 0
-    try:
-        api = f"http://127.0.0.1:{stack_of(first.home)['ports']['prefect']}/api"
-        form = {"evaluation": {"item_limit": 2, "max_new_tokens": 4}}
-        name = "nightly-evaluation/nightly-evaluation"
-        run_id = client.trigger(api, name, {"parameters": form})["id"]
+    yield stack_of(first.home)
+    assert arriero(first.home, "down").returncode == 0
+    assert living(first.home) == []
 
-        def final() -> str | None:
-            state = client.flow_run(api, run_id)["state_type"]
-            return state if state in client.FINAL else None
 
-        assert wait_for("the end of the night", final, 180, every=1.0) == "COMPLETED"
+@pytest.fixture(scope="module")
+def api(stack: dict[str, Any]) -> str:
+    return f"http://127.0.0.1:{stack['ports']['prefect']}/api"
 
-        def lines() -> list[str]:
-            rows = [line["message"] for line in client.run_logs(api, run_id, 0)]
-            return [row for row in rows if row.startswith("champion ")]
 
-        (line,) = wait_for("its log", lines, 30)  # logs arrive a moment after the end
-        assert line.endswith(": checked, cached")
-    finally:
-        assert arriero(first.home, "down").returncode == 0
+def ended(api: str, run_id: str) -> str:
+    """The final state of a flow run."""
+
+    def final() -> str | None:
+        state = client.flow_run(api, run_id)["state_type"]
+        return state if state in client.FINAL else None
+
+    return str(wait_for(f"the end of flow run {run_id}", final, 240, every=1.0))
+
+
+def test_the_night_checks_the_champion_and_computes_nothing(first: Finished, api: str) -> None:
+    """The nightly deployment with the limits that the pipeline had used."""
+    form = {"evaluation": {"item_limit": 2, "max_new_tokens": 4}}
+    name = "nightly-evaluation/nightly-evaluation"
+    run_id = client.trigger(api, name, {"parameters": form})["id"]
+    assert ended(api, run_id) == "COMPLETED"
+
+    def lines() -> list[str]:
+        rows = [line["message"] for line in client.run_logs(api, run_id, 0)]
+        return [row for row in rows if row.startswith("champion ")]
+
+    (line,) = wait_for("its log", lines, 30)  # logs arrive a moment after the end
+    assert line.endswith(": checked, cached")
     with first.registry.reading() as session:
         nights = session.scalars(select(Run).where(Run.flow == "nightly-evaluation")).all()
     assert {run.stage: run.status for run in nights if run.stage == "evaluation"} == {
         "evaluation": "cached"
     }
-    assert living(first.home) == []
+
+
+@pytest.mark.browser
+def test_the_evaluation_form_refuses_a_bad_limit_and_runs_a_good_one(
+    first: Finished, stack: dict[str, Any], api: str
+) -> None:
+    """As a user: the deployment's form in the Prefect UI, a wrong number, then a right one."""
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("no Chromium on this machine")
+    sync_api = pytest.importorskip("playwright.sync_api")
+    found = client.deployment(api, "evaluation/evaluation")
+    page_of = f"http://127.0.0.1:{stack['ports']['prefect']}/deployments/deployment/{found['id']}"
+    foreign: list[str] = []
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=chromium,
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+        )
+        page = browser.new_page(viewport={"width": 1400, "height": 2400})
+        page.on(
+            "request",
+            lambda request: (
+                foreign.append(request.url)
+                if urlsplit(request.url).hostname not in ("127.0.0.1", None)
+                else None
+            ),
+        )
+        page.goto(f"{page_of}/run")
+        label = page.get_by_text("Items per benchmark", exact=False)
+        field = page.locator(".schema-form-property").filter(has=label).last
+        field.get_by_role("button", name="int").click()
+        field.locator("input").last.fill("0")
+        page.get_by_role("button", name="Submit").click()
+        sync_api.expect(field).to_contain_text("0 is not valid", timeout=15_000)
+        assert page.url.endswith("/run")
+        field.locator("input").last.fill("3")
+        page.get_by_role("button", name="Submit").click()
+        page.wait_for_url(lambda address: not address.endswith("/run"), timeout=15_000)
+        browser.close()
+    assert foreign == []
+    (run, *_) = client.runs_of_deployment(api, found["id"])
+    assert run["parameters"]["parameters"]["evaluation"]["item_limit"] == 3
+    assert ended(api, run["id"]) == "COMPLETED"
+    with first.registry.reading() as session:
+        limits = session.scalars(select(Evaluation.n).where(Evaluation.status == "ok")).all()
+    assert 3 in limits
