@@ -17,6 +17,8 @@ from registry.schema import Artifact, ArtifactInput, Evaluation, ModelVersion
 
 FROZEN = ConfigDict(frozen=True, extra="forbid")
 SIZES = ("7B", "13B", "33B", "65B")  # of LLaMA in the paper
+# Section 3.5: pass@1 at temperature 0.1, pass@80 and pass@100 at 0.8; all else is greedy or scored.
+TEMPERATURES = {"pass@1": 0.1, "pass@80": 0.8, "pass@100": 0.8}
 
 
 class Score(BaseModel):
@@ -34,6 +36,7 @@ class Score(BaseModel):
     stderr: float | None
     n: int
     truncated: int
+    temperature: float | None
     reason: str | None
 
 
@@ -117,6 +120,7 @@ def _score(row: Evaluation, model: str) -> Score:
         stderr=None if row.stderr is None else 100 * row.stderr,
         n=row.n,
         truncated=row.truncated,
+        temperature=row.sampling.get("temperature"),
         reason=row.reason,
     )
 
@@ -127,6 +131,9 @@ def _beside_paper(score: Score) -> Compared:
         for row in paper.llama_results(score.benchmark, score.shots)
         if row.metric == score.metric and row.model == "LLaMA" and row.size in SIZES
     ]
+    wanted = TEMPERATURES.get(score.metric)
+    if published and score.value is not None and wanted not in (None, score.temperature):
+        return Compared(score=score, paper={}, paper_shots=f"at temperature {wanted}")
     figures: dict[str, float] = {}
     for row in published:
         figures.setdefault(row.size, row.value)  # the same cell may be printed in two tables

@@ -15,7 +15,11 @@ from registry.schema import Artifact, Evaluation
 
 
 class EvaluationRow(BaseModel):
-    """One row of an evaluation's ``results.json``. ``value`` is there exactly when it ran."""
+    """One row of an evaluation's ``results.json``. ``value`` is there exactly when it ran.
+
+    sampling: how answers were drawn (``precision``; for texts ``temperature``; for programs
+    ``top_p`` and ``samples`` too); empty where it was not recorded.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -29,6 +33,7 @@ class EvaluationRow(BaseModel):
     prompt_hash: str | None = None
     data_sha256: str | None = None
     truncated: int = Field(default=0, ge=0)
+    sampling: dict[str, int | float | str] = Field(default_factory=dict)
     status: Literal["ok", "not run"] = "ok"
     reason: str | None = None
     sample: bool = False

@@ -278,7 +278,8 @@ def _strongest(rows: Sequence[EvaluationRow]) -> EvaluationRow:
 
 def _protocol(row: EvaluationRow) -> tuple[Any, ...]:
     """What two figures must share to be compared."""
-    return (row.protocol_version, row.prompt_hash, row.data_sha256, row.n)
+    drawn = canonical_json(row.sampling)
+    return (row.protocol_version, row.prompt_hash, row.data_sha256, row.n, drawn)
 
 
 def _lineage_gate(policy: GatePolicy, facts: Facts) -> Gate:

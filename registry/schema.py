@@ -210,6 +210,8 @@ class Evaluation(Base):
     prompt_hash: Mapped[str | None] = mapped_column(String(64))
     data_sha256: Mapped[str | None] = mapped_column(String(64))
     truncated: Mapped[int] = mapped_column(default=0)
+    # Temperature, top-p, number of samples, precision: what decides a figure beside its prompts.
+    sampling: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")
     status: Mapped[str] = mapped_column(String(16), default="ok")
     reason: Mapped[str | None] = mapped_column(Text)
     sample: Mapped[bool] = mapped_column(default=False)

@@ -62,6 +62,23 @@ def metrics_of(benchmark: Benchmark, parameters: EvaluationParameters) -> tuple[
     return benchmark.metrics
 
 
+def sampling_of(
+    benchmark: Benchmark, parameters: EvaluationParameters
+) -> dict[str, int | float | str]:
+    """How answers are drawn: what decides a figure beside the prompts, the data and the model.
+
+    Likelihoods have a precision only, greedy texts temperature 0, programs the parameters' own.
+    """
+    drawn: dict[str, int | float | str] = {"precision": parameters.precision}
+    if isinstance(benchmark, GenerationBenchmark):
+        drawn["temperature"] = 0.0
+    elif isinstance(benchmark, CodeBenchmark):
+        drawn["temperature"] = parameters.code_temperature
+        drawn["top_p"] = parameters.code_top_p
+        drawn["samples"] = parameters.code_samples
+    return drawn
+
+
 def build_request(
     benchmark: Benchmark, item: Item, shots: tuple[str, ...], parameters: EvaluationParameters
 ) -> Request:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from tasks.evaluation.answering import (
     answer_chunk,
     build_request,
     metrics_of,
+    sampling_of,
 )
 from tasks.evaluation.benchmarks.base import Benchmark, ChoiceBenchmark, CodeBenchmark
 from tasks.evaluation.benchmarks.registry import benchmark as find_benchmark
@@ -51,6 +52,7 @@ class Plan:
     requests: Sequence[Request] = ()
     data_sha256: str | None = None
     prompt_hash: str | None = None
+    sampling: Mapping[str, int | float | str] = field(default_factory=dict)
 
 
 def build_evaluation(
@@ -159,13 +161,15 @@ def make_plan(
 ) -> tuple[Plan, str | None]:
     """Items and requests of a benchmark, or why it is not run; and a note for the report."""
     benchmark = find_benchmark(name)
+    sampling = sampling_of(benchmark, parameters)
     shots, note = benchmark.shots, None
     if parameters.shots is not None:
         shots = min(parameters.shots, benchmark.max_shots)
         if shots != parameters.shots:
             note = f"{name}: {parameters.shots} shots asked for, it takes at most {shots}"
     if isinstance(benchmark, CodeBenchmark) and probed.mode is None:
-        return Plan(benchmark, shots, f"no sandbox for generated code: {probed.reason}"), note
+        reason = f"no sandbox for generated code: {probed.reason}"
+        return Plan(benchmark, shots, reason, sampling=sampling), note
     try:
         require_files(root, benchmark.read_files())
         found = select_items(
@@ -173,12 +177,14 @@ def make_plan(
         )
         shots_for = benchmark.shots_for(root, shots)
     except BenchmarkMissingError as error:
-        return Plan(benchmark, shots, str(error)), note
+        return Plan(benchmark, shots, str(error), sampling=sampling), note
     if not found:
-        return Plan(benchmark, shots, f"no items in {benchmark.files[benchmark.split][0]}"), note
+        reason = f"no items in {benchmark.files[benchmark.split][0]}"
+        return Plan(benchmark, shots, reason, sampling=sampling), note
     requests = [build_request(benchmark, item, shots_for(item), parameters) for item in found]
     digest = data_sha256(root, benchmark.read_files())
-    return Plan(benchmark, shots, None, found, requests, digest, prompt_hash(requests)), note
+    asked = prompt_hash(requests)
+    return Plan(benchmark, shots, None, found, requests, digest, asked, sampling), note
 
 
 def _run(
@@ -198,7 +204,13 @@ def _run(
         chunk = CODE_CHUNK if isinstance(plan.benchmark, CodeBenchmark) else GENERATION_CHUNK
     journal = ItemJournal(
         context.work / "items" / f"{name}.jsonl",
-        {"prompt_hash": plan.prompt_hash, "data_sha256": plan.data_sha256},
+        {
+            "prompt_hash": plan.prompt_hash,
+            "data_sha256": plan.data_sha256,
+            # No part of the recipe, but other batches round otherwise: a file of both would
+            # depend on where the run was interrupted.
+            "token_budget": parameters.token_budget,
+        },
         [item.id for item in plan.items],
         chunk,
     )
@@ -235,6 +247,7 @@ def result_rows(
                 "prompt_hash": plan.prompt_hash,
                 "data_sha256": plan.data_sha256,
                 "truncated": sum(_truncated(record) for record in records),
+                "sampling": plan.sampling,
                 "status": "not run" if plan.reason else "ok",
                 "reason": plan.reason,
                 "sample": sample,
@@ -274,5 +287,5 @@ def _protocol(
         "selection": "all items"
         if parameters.item_limit is None
         else f"at most {parameters.item_limit} items with the smallest sha256 of seed and id",
-        "precision": parameters.precision,
+        "sampling": plan.sampling,
     }

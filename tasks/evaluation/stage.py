@@ -20,7 +20,7 @@ FOLDER = "bench"
 BENCH = Stage(name="raw.bench", version=1, kind=Kind.RAW)
 EVALUATION = Stage(
     name="evaluation",
-    version=1,
+    version=2,  # 2: rows say how answers were drawn
     kind=Kind.EVALUATION,
     libraries=("torch", "sentencepiece", "numpy"),
 )

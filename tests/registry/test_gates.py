@@ -148,7 +148,14 @@ def test_figure_that_the_champion_has_and_the_candidate_lacks() -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"n": 50}, {"data_sha256": "f" * 64}, {"prompt_hash": "p"}, {"protocol_version": 2}]
+    "change",
+    [
+        {"n": 50},
+        {"data_sha256": "f" * 64},
+        {"prompt_hash": "p"},
+        {"protocol_version": 2},
+        {"sampling": {"temperature": 0.8, "samples": 100}},
+    ],
 )
 def test_figures_of_another_protocol_are_not_compared(change: dict[str, Any]) -> None:
     given = verdict(model(row(0.9, **change)), model(row(0.5), digest="old"))
