@@ -90,7 +90,8 @@ def evaluations(
 
 
 def model_names(registry: Registry, keys: Collection[str]) -> dict[str, str]:
-    """What to call models: name and version if registered, else the stage that trained them."""
+    """What to call models and checkpoints: name and version if registered, else the stage that
+    trained them."""
     names = dict.fromkeys(keys, "model")
     with registry.reading() as session:
         trained = session.execute(
@@ -103,7 +104,12 @@ def model_names(registry: Registry, keys: Collection[str]) -> dict[str, str]:
             .where(ModelVersion.artifact_key.in_(keys))
             .order_by(ModelVersion.id)
         ).all()
-    names.update((row[0], row[1]) for row in trained)
+        checkpoints = session.execute(
+            select(Artifact.key, Artifact.stage).where(
+                Artifact.key.in_(keys), Artifact.kind == "checkpoint"
+            )
+        ).all()
+    names.update((row[0], row[1]) for row in [*trained, *checkpoints])
     names.update({row.artifact_key: f"{row.name} {row.version}" for row in registered})
     return names
 

@@ -6,14 +6,15 @@ import json
 
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_table_artifact
+from prefect.exceptions import CancelledRun
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import select
 
 from flows.data import DataFolder, find_data
 from flows.references import find_artifact
 from flows.session import recorded
+from registry import evaluations, runs
 from registry import promotion as registry_promotion
-from registry import runs
 from registry.artifacts import ArtifactRef, Kind
 from registry.schema import Evaluation
 from tasks.evaluation.parameters import EvaluationParameters
@@ -84,22 +85,35 @@ def evaluation(parameters: EvaluationFlowParameters) -> ArtifactRef:
 
 @flow(name="nightly-evaluation")
 def nightly_evaluation(parameters: NightlyParameters) -> list[dict[str, str]]:
-    """The champion, and every registered model that has no evaluation yet.
+    """Champions, then models and checkpoints that have no figure yet.
 
     The automation evaluates each newly registered model, but an event can be lost: this is the
-    reconciler beside it.
+    reconciler beside it. A model that fails gets a row that says so and the others go on; the flow
+    then fails at its end (RuntimeError names them).
     """
     with recorded("nightly-evaluation", parameters) as run:
         place = open_workplace()
         log = get_run_logger()
         data: DataFolder = settled(find_data(parameters.data))
         rows: list[dict[str, str]] = []
+        failed: list[str] = []
         for reason, model in models_to_check(place):
-            _, cached = evaluate(place, model, data, parameters.evaluation, run)
-            outcome = "checked, cached" if cached else "evaluated"
+            try:
+                _, cached = evaluate(place, model, data, parameters.evaluation, run)
+                outcome = "checked, cached" if cached else "evaluated"
+            except CancelledRun:
+                raise
+            except Exception as error:  # whatever one model has, the night belongs to all
+                outcome = f"failed: {type(error).__name__}: {error}"
+                failed.append(f"{model.digest[:12]} ({type(error).__name__}: {error})")
+                log.exception("%s %s failed", reason, model.digest[:12])
             rows.append({"model": model.digest[:12], "why": reason, "outcome": outcome})
             log.info("%s %s: %s", reason, model.digest[:12], outcome)
         create_table_artifact(rows, key="nightly-evaluation", description="What the night did")
+        if failed:
+            raise RuntimeError(
+                f"{len(failed)} of {len(rows)} were not evaluated: {'; '.join(failed)}"
+            )
         return rows
 
 
@@ -122,7 +136,7 @@ def last_parameters(place: Workplace, model: ArtifactRef) -> EvaluationParameter
 
 
 def models_to_check(place: Workplace) -> list[tuple[str, ArtifactRef]]:
-    """Champions first, then registered models without an evaluation row."""
+    """Champions first, then models without a figure, then checkpoints without figure or export."""
     with place.registry.reading() as session:
         chosen = [("champion", ref) for ref in registry_promotion.champions(session)]
         known = {ref.key for _, ref in chosen}
@@ -130,6 +144,10 @@ def models_to_check(place: Workplace) -> list[tuple[str, ArtifactRef]]:
             ("no evaluation yet", ref)
             for ref in runs.models_without_evaluation(session)
             if ref.key not in known
+        ]
+        chosen += [
+            ("checkpoint without evaluation", ref)
+            for ref in evaluations.checkpoints_without_evaluation(session)
         ]
         return chosen
 

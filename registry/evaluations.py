@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from sqlalchemy import exists, select
-from sqlalchemy.orm import Session
+from sqlalchemy import Exists, exists, or_, select
+from sqlalchemy.orm import Session, aliased
 
 from registry.database import Registry
 from registry.manifest import ArtifactRef, Kind, ref_of
-from registry.schema import Artifact, Evaluation
+from registry.schema import Artifact, ArtifactInput, Evaluation
 
 
 class EvaluationRow(BaseModel):
@@ -97,22 +97,64 @@ def record_evaluations(
 
 
 def models_without_evaluation(session: Session) -> list[ArtifactRef]:
-    """Models in the store whose content no evaluation row tells about, oldest first.
+    """Models in the store whose content no figure tells about, oldest first.
 
-    A row speaks for every model with the same content that is as much a sample as the row's.
+    A figure speaks for every model with the same content. One on sample items says nothing about
+    a real model, and a row ``not run`` says nothing at all.
     """
     rows = session.scalars(
         select(Artifact)
         .where(
             Artifact.kind == Kind.MODEL.value,
             Artifact.state == "present",
-            ~exists().where(
-                Evaluation.model_digest == Artifact.digest, Evaluation.sample == Artifact.sample
-            ),
+            ~_evaluated(Artifact),
         )
         .order_by(Artifact.created_at, Artifact.key)
     )
     return [ref_of(row) for row in rows]
+
+
+def checkpoints_without_evaluation(session: Session) -> list[ArtifactRef]:
+    """Checkpoints in the store that have no figure and no exported model, oldest first.
+
+    An exported model has the checkpoint's weights: its figures are the checkpoint's, and while it
+    has none it is itself among ``models_without_evaluation``.
+    """
+    model = aliased(Artifact)
+    exported = (
+        exists()
+        .where(
+            ArtifactInput.input_digest == Artifact.digest,
+            ArtifactInput.artifact_key == model.key,
+            model.kind == Kind.MODEL.value,
+            or_(model.state == "present", _evaluated(model)),
+        )
+        .correlate(Artifact)
+    )
+    rows = session.scalars(
+        select(Artifact)
+        .where(
+            Artifact.kind == Kind.CHECKPOINT.value,
+            Artifact.state == "present",
+            ~_evaluated(Artifact),
+            ~exported,
+        )
+        .order_by(Artifact.created_at, Artifact.key)
+    )
+    return [ref_of(row) for row in rows]
+
+
+def _evaluated(artifact: type[Artifact]) -> Exists:
+    """Whether a figure tells about the artifact's content."""
+    return (
+        exists()
+        .where(
+            Evaluation.model_digest == artifact.digest,
+            Evaluation.sample == artifact.sample,
+            Evaluation.status == "ok",
+        )
+        .correlate(artifact)
+    )
 
 
 def list_evaluations(

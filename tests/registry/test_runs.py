@@ -9,8 +9,9 @@ import pytest
 from pydantic import ValidationError
 
 from registry import runs
-from registry.artifacts import ArtifactRef, Kind
+from registry.artifacts import ArtifactRef, Kind, Store
 from registry.database import Registry
+from registry.evaluations import checkpoints_without_evaluation
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 ROW = {"benchmark": "hellaswag", "metric": "acc_norm", "value": 0.5, "stderr": 0.05, "n": 20}
@@ -148,6 +149,47 @@ def test_models_of_one_content_each_have_the_rows_of_their_evaluation(
     for model in (first, again):
         (row,) = runs.list_evaluations(registry, model_key=model.key)
         assert row.value == ROW["value"]
+
+
+@pytest.mark.parametrize(
+    "change", [{"sample": True}, {"status": "not run", "value": None, "reason": "no files"}]
+)
+def test_a_row_without_a_figure_for_it_leaves_a_model_unevaluated(
+    registry: Registry, put: Any, change: dict[str, Any]
+) -> None:
+    model = put(Kind.MODEL, "export")
+    artifact = put(Kind.EVALUATION, "evaluation", None, {"model": model})
+    evaluate(registry, artifact, model, ROW | change)
+    with registry.reading() as session:
+        assert runs.models_without_evaluation(session) == [model]
+    evaluate(registry, artifact, model, ROW | {"metric": "other"})
+    with registry.reading() as session:
+        assert runs.models_without_evaluation(session) == []
+
+
+def test_checkpoints_without_figure_or_export(
+    registry: Registry, chain: dict[str, ArtifactRef], put: Any
+) -> None:
+    alone = put(Kind.CHECKPOINT, "finetuning", None, {"base": chain["checkpoint"]})
+    with registry.reading() as session:  # the chain's checkpoint was exported
+        assert checkpoints_without_evaluation(session) == [alone]
+    artifact = put(Kind.EVALUATION, "evaluation", None, {"model": alone})
+    evaluate(registry, artifact, alone, ROW)
+    with registry.reading() as session:
+        assert checkpoints_without_evaluation(session) == []
+
+
+def test_the_figures_of_a_lost_export_speak_for_its_checkpoint(
+    registry: Registry, store: Store, chain: dict[str, ArtifactRef], put: Any
+) -> None:
+    checkpoint, model = chain["checkpoint"], chain["model"]
+    store.quarantine(model, "damaged")
+    with registry.reading() as session:
+        assert checkpoints_without_evaluation(session) == [checkpoint]
+    artifact = put(Kind.EVALUATION, "evaluation", None, {"checkpoint": checkpoint})
+    evaluate(registry, artifact, model, ROW)
+    with registry.reading() as session:
+        assert checkpoints_without_evaluation(session) == []
 
 
 def test_rows_of_a_sample_model_are_sample_rows(registry: Registry, put: Any) -> None:
