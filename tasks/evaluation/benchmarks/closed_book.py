@@ -22,8 +22,10 @@ class ClosedBook(GenerationBenchmark):
     protocol = (
         '"Answer these questions:\\n" + "Q: {q}\\nA: {a}\\n" per example + "Q: {q}\\nA:"; greedy; '
         "cut at the first newline, then at the final dot or comma; exact match with any accepted "
-        "answer after lowercasing and removing punctuation, articles and repeated spaces"
+        "answer after lowercasing and removing punctuation, articles and repeated spaces; what is "
+        "empty after that is never right"
     )
+    protocol_version = 2  # 1 took no answer for right where an accepted one normalises to ""
     shots = 5
     max_shots = 64
     max_new_tokens: ClassVar[int] = 24
@@ -40,8 +42,9 @@ class ClosedBook(GenerationBenchmark):
         return cut_answer(generation)
 
     def correct(self, answer: str, item: Item) -> bool:
+        # An accepted form of marks and articles alone ("The", "?") becomes "", as does no answer.
         found = normalise_answer(answer)
-        return any(found == normalise_answer(accepted) for accepted in item.answers)
+        return found != "" and found in {normalise_answer(accepted) for accepted in item.answers}
 
 
 def shot(item: Item) -> str:

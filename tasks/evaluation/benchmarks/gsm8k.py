@@ -63,7 +63,11 @@ EXAMPLES = (
     ),
 )
 
-_ANSWER = re.compile(r"[Tt]he answer is\s*:?\s*[$€£]?\s*(-?[\d,]*\.?\d+)")
+# "-$5", "$-5" and "**18**" are numbers, too; the sign is a group of its own for the first.
+_ANSWER = re.compile(
+    r"[Tt]he answer is[\s:*_`(]*(?P<sign>[-−])?\s*\\?[$€£]?\s*[*_`]*"
+    r"(?P<inner>[-−])?(?P<number>[\d,]*\.?\d+)"
+)
 
 
 class Gsm8k(GenerationBenchmark):
@@ -76,6 +80,7 @@ class Gsm8k(GenerationBenchmark):
         '8-shot chain of thought, "Q: {q}\\nA: {reasoning} The answer is {n}.\\n\\n" per example; '
         "greedy (maj1@1); the first number behind 'The answer is' must equal the reference"
     )
+    protocol_version = 2  # 1 read neither "-$5" nor "**18**"
     split = "test"
     files: ClassVar = {"test": ("gsm8k/test.jsonl",), "train": ("gsm8k/train.jsonl",)}
     shots = 8
@@ -104,7 +109,10 @@ class Gsm8k(GenerationBenchmark):
 
     def answer(self, generation: str) -> str:
         found = _ANSWER.search(generation)
-        return found.group(1) if found else ""
+        if not found:
+            return ""
+        negative = found["sign"] or found["inner"]
+        return ("-" if negative else "") + found["number"]
 
     def correct(self, answer: str, item: Item) -> bool:
         found = _number(answer)

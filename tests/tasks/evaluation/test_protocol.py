@@ -195,6 +195,15 @@ def test_exact_match_takes_any_accepted_answer() -> None:
     assert not found.correct("Mars", item) and not found.correct("", item)
 
 
+@pytest.mark.parametrize("accepted", ["The", "?", "A.", ""])
+@pytest.mark.parametrize("generation", ["", "the", "...", "Mars"])
+def test_no_answer_is_never_right(accepted: str, generation: str) -> None:
+    """Accepted forms that normalise to nothing must not make an empty generation right."""
+    item = Item(id="0", question="?", answers=(accepted,))
+    assert not TriviaQa().correct(generation, item)
+    assert TriviaQa().correct("luna", Item(id="0", question="?", answers=(accepted, "Luna")))
+
+
 @pytest.mark.parametrize(
     ("generation", "right"),
     [
@@ -211,6 +220,24 @@ def test_exact_match_takes_any_accepted_answer() -> None:
 def test_gsm8k_reads_the_first_stated_answer(generation: str, right: bool) -> None:
     item = Item(id="0", question="?", answers=("12",))
     assert Gsm8k().correct(Gsm8k().answer(generation), item) == right
+
+
+@pytest.mark.parametrize(
+    ("generation", "number"),
+    [
+        ("The answer is -$5.", "-5"),
+        ("The answer is $-5.", "-5"),
+        ("The answer is **18**.", "18"),
+        ("The answer is: **$1,234.50**", "1,234.50"),
+        ("**The answer is** 18", "18"),
+        ("The answer is **-18**", "-18"),
+        ("The answer is \u22125", "-5"),
+        ("The answer is 5 - 3", "5"),
+        ("The answer is x - 3", ""),
+    ],
+)
+def test_gsm8k_reads_signs_and_marks(generation: str, number: str) -> None:
+    assert Gsm8k().answer(generation) == number
 
 
 def test_the_worked_examples_state_what_they_work_out() -> None:
