@@ -8,6 +8,11 @@ What holds a program, whichever mode runs it:
 - a wall-clock limit after which the whole tree dies with its PID namespace;
 - standard output and error go nowhere, so they cannot fill anything.
 
+Memory files (memfd_create) are the exception: the limit on file size does not hold them, nor does
+that on address space while they are only written to. They count as the memory of whoever runs the
+evaluation, and are gone when the program ends; the time limit and a memory limit of the machine or
+container (cgroup) bound them, nothing here does.
+
 The verdict is a random token that the driver writes to a pipe after the program and its checks have
 come to their end; the exit code says nothing, so exit(0) is no pass. The token is handed over on
 standard input, which is empty before the program starts. A program that searches the driver's own
@@ -15,9 +20,11 @@ memory can still forge it: this guards against wrong and careless code, and keep
 Of hostile code in the tests' own process no verdict can be certain.
 
 Modes, tried in this order by `probe` with real programs:
-- ``bwrap``: bubblewrap started by an ordinary user (our own; for root, uid 65534), all namespaces.
+- ``bwrap``: bubblewrap started by an ordinary user (our own; for root, uid 65534), all namespaces;
+  where bubblewrap can (0.8.0, /proc/sys writable) the program can make no user namespaces.
 - ``bwrap-drop``: root starts bubblewrap, the driver gives up uid 0 before it reads the program. For
-  an interpreter that ordinary users cannot read (pyenv under a home of mode 0700).
+  an interpreter that ordinary users cannot read (pyenv under a home of mode 0700). Without a user
+  namespace around it, bubblewrap cannot forbid the program one of its own.
 Without a working mode `probe` says why, and code benchmarks are not run.
 """
 
@@ -189,6 +196,10 @@ def _command(mode: Mode, limits: Limits) -> list[str]:
     command = [shutil.which("bwrap") or "bwrap", "--die-with-parent", "--new-session"]
     if mode == "bwrap":
         command += ["--unshare-all"]
+        # A user namespace of its own would give a program capabilities over kernel interfaces that
+        # are closed to it otherwise.
+        if _disables_userns(command[0]):
+            command += ["--unshare-user", "--disable-userns"]
     else:
         # Root's own namespaces but the user's: so the user id that the driver takes is a real one
         # and the limit on processes binds. Only the two capabilities for taking it are kept.
@@ -207,6 +218,32 @@ def _command(mode: Mode, limits: Limits) -> list[str]:
     command += ["--perms", "1777", "--size", str(limits.file_bytes), "--tmpfs", "/tmp"]
     command += ["--remount-ro", "/", "--chdir", "/tmp"]
     return [*command, "--", interpreter, "-I", "-S", "-B", "-c", _DRIVER]
+
+
+@functools.cache
+def _disables_userns(bwrap: str) -> bool:
+    """Whether bubblewrap can forbid further user namespaces here, found by trying.
+
+    Older ones than 0.8.0 do not know how, and in a container whose /proc/sys is read-only none can.
+    """
+    command = [bwrap, "--unshare-all", "--unshare-user", "--disable-userns", "--ro-bind", "/", "/"]
+    nobody = NOBODY if os.geteuid() == 0 else None
+    try:
+        tried = subprocess.run(
+            [*command, "--", "/bin/true"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=10,
+            check=False,
+            cwd="/",
+            env={"PATH": "/usr/bin:/bin"},
+            user=nobody,
+            group=nobody,
+            extra_groups=None if nobody is None else [],
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False  # it does not run at all: the program's own start says why
+    return tried.returncode == 0
 
 
 def _interpreter() -> tuple[str, str]:

@@ -166,6 +166,28 @@ def test_an_endless_loop_that_ignores_signals_ends_in_time(mode: Mode) -> None:
     assert time.monotonic() - start < 4
 
 
+@pytest.mark.skipif("bwrap" not in MODES, reason="bubblewrap does not work here")
+@pytest.mark.parametrize("mode", ["bwrap"])
+def test_a_program_makes_no_user_namespace(mode: Mode) -> None:
+    if not sandbox._disables_userns(shutil.which("bwrap") or "bwrap"):
+        pytest.skip("bubblewrap cannot forbid user namespaces here")
+    program = (
+        "import ctypes, errno\n"
+        "libc = ctypes.CDLL(None, use_errno=True)\n"
+        "assert libc.unshare(0x10000000) == -1, 'made a user namespace'\n"  # CLONE_NEWUSER
+        "assert ctypes.get_errno() in (errno.ENOSPC, errno.EPERM), ctypes.get_errno()\n"
+    )
+    assert run(program, mode) == Outcome("passed")
+
+
+def test_a_bubblewrap_that_cannot_forbid_user_namespaces_is_used_without(tmp_path: Path) -> None:
+    old = tmp_path / "bwrap"
+    old.write_text("#!/bin/sh\necho 'bwrap: Unknown option --disable-userns' >&2\nexit 1\n")
+    old.chmod(0o755)
+    assert not sandbox._disables_userns(str(old))
+    assert not sandbox._disables_userns(str(tmp_path / "none"))
+
+
 @needs_sandbox
 @pytest.mark.parametrize("mode", MODES)
 def test_memory_files_and_output_are_bounded(mode: Mode) -> None:
