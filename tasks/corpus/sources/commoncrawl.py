@@ -13,13 +13,16 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tasks.corpus.documents import Document, Funnel
 from tasks.corpus.language import identify
 from tasks.corpus.parallel import ordered_map
 from tasks.corpus.parameters import CorpusParameters
 from tasks.corpus.sources.lines import SeenLines
+
+if TYPE_CHECKING:
+    from resiliparse.parse.html import HTMLTree
 
 NOTES = (
     "commoncrawl: the perplexity filter (KenLM buckets) is off.",
@@ -29,12 +32,13 @@ BATCH_RECORDS = 32
 BATCH_BYTES = 4_000_000
 MAX_RECORD_BYTES = 8_000_000
 MAX_DEPTH = 2000
-_TAG = re.compile(r"<(/?)([a-zA-Z][\w-]*)")
-_NO_END_NAMES = (
-    "area base br col embed hr img input link meta param source track wbr p li dt dd tr td th"
-    " thead tbody tfoot option optgroup colgroup html head body font"
+# Formatting elements that a parser opens anew in every later block until they are closed.
+_FORMATTING = re.compile(
+    r"<(?:b|big|code|em|font|i|nobr|s|small|strike|strong|tt|u)(?=[\s/>])[^<>]{0,200}",
+    re.IGNORECASE,
 )
-_NO_END_TAG = frozenset(_NO_END_NAMES.split())
+_OPENING = re.compile(r"<[a-zA-Z]")
+MAX_REOPENED = 5_000_000
 _HTML = ("text/html", "application/xhtml+xml")
 
 
@@ -106,18 +110,38 @@ def read(
             )
 
 
-def too_deep(html: str) -> bool:
-    """Whether elements are nested so deeply that extraction, quadratic in it, would stall."""
-    # Not deeper than there are opening tags.
-    if html.count("<") - html.count("</") <= MAX_DEPTH:
-        return False
-    depth = 0
-    for close, tag in _TAG.findall(html):
-        if tag.lower() not in _NO_END_TAG:
-            depth = max(0, depth - 1) if close else depth + 1
+def parse(html: str) -> HTMLTree | None:
+    """The page's tree, None when extracting its text would stall: that is quadratic in the depth.
+
+    The depth is that of the parsed tree, where end tags without a start, in comments or out of
+    scope close nothing. Parsing is linear but for formatting elements left open, which every
+    later block opens again: their kinds times the tags bound how many elements that makes.
+    """
+    from resiliparse.parse.html import HTMLTree
+
+    tags = len(_OPENING.findall(html))
+    if tags * tags > MAX_REOPENED and tags * len(set(_FORMATTING.findall(html))) > MAX_REOPENED:
+        return None
+    tree = HTMLTree.parse(html)
+    # Nothing but formatting makes more elements than there are tags.
+    return None if tags > MAX_DEPTH / 2 and _deep(tree.document) else tree
+
+
+def _deep(root: Any) -> bool:
+    """Whether elements below ``root`` are nested more than 2,000 deep."""
+    node, depth = root, 0
+    while True:
+        child = node.first_element_child
+        if child is not None:
+            node, depth = child, depth + 1
             if depth > MAX_DEPTH:
                 return True
-    return False
+            continue
+        while depth and (following := node.next_element) is None:
+            node, depth = node.parent, depth - 1
+        if not depth:
+            return False
+        node = following
 
 
 def _extract(batch: Batch) -> tuple[list[tuple[Page, str]], Funnel]:
@@ -137,12 +161,13 @@ def _extract(batch: Batch) -> tuple[list[tuple[Page, str]], Funnel]:
                 html = bytes_to_str(page.payload, charset)
             except LookupError:  # a charset that does not exist, from the page's own headers
                 html = bytes_to_str(page.payload, detect_encoding(page.payload) or "utf-8")
-            if too_deep(html):
+            tree = parse(html)
+            if tree is None:
                 funnel.reject("html", "nested too deeply", html, page.uri)
                 continue
             funnel.keep("html", html)
             text = extract_plain_text(
-                html, main_content=True, alt_texts=False, preserve_formatting=True
+                tree, main_content=True, alt_texts=False, preserve_formatting=True
             )
             if not text.strip():
                 funnel.reject("extract", "no main content", html, page.uri)

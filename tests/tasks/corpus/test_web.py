@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ SENTENCES = [
     "Nobody remembers who planted the large chestnut tree in front of the school.",
 ]
 PAGE = "".join(f"<p>{line}</p>" for line in SENTENCES)
+OTHER = "".join(f"<p>Long ago, {line} So it was.</p>" for line in SENTENCES)
 
 
 def html(body: str) -> str:
@@ -148,16 +150,30 @@ def test_page_that_unpacks_too_large_is_refused(tmp_path: Path) -> None:
     assert documents == [] and rejected(funnel, "read") == {"record too large": 1}
 
 
-def test_page_nested_to_stall_is_refused(tmp_path: Path) -> None:
-    deep = "<div>" * 50_000 + PAGE
+@pytest.mark.parametrize(
+    "unit",
+    ["<div>", "<div>a</span>", "<div><!--</div>-->", "<div><object></div>", "<b><div></b>",
+     "<div title='</div>'>"],
+)  # fmt: skip
+def test_page_nested_to_stall_is_refused(tmp_path: Path, unit: str) -> None:
     warc(
         tmp_path / "a.warc.gz",
-        ("http://a.org/", "200 OK", "text/html", html(deep)),
+        ("http://a.org/", "200 OK", "text/html", html(unit * 16_000 + PAGE)),
         ("http://b.org/", "200 OK", "text/html", html("<p><br>" * 5_000 + PAGE)),
+        ("http://c.org/", "200 OK", "text/html", html("<div>a</div>" * 5_000 + OTHER)),
     )
+    started = time.monotonic()
     documents, funnel = collect(tmp_path)
-    assert [d.uri for d in documents] == ["http://b.org/"]
+    assert time.monotonic() - started < 8
+    assert [d.uri for d in documents] == ["http://b.org/", "http://c.org/"]
     assert rejected(funnel, "html") == {"nested too deeply": 1}
+
+
+def test_formatting_left_open_to_fill_the_memory_is_refused() -> None:
+    started = time.monotonic()
+    assert commoncrawl.parse("".join(f"<p><b id={i}>" for i in range(20_000))) is None
+    assert commoncrawl.parse("<p><b>a</b>" * 20_000) is not None
+    assert time.monotonic() - started < 8
 
 
 def test_number_of_workers_changes_nothing(tmp_path: Path) -> None:
