@@ -32,12 +32,13 @@ _DISAMBIGUATION = re.compile(
     re.IGNORECASE,
 )
 _MAGIC = re.compile(r"__[A-ZÀ-ÖØ-Þ]{3,}__")
-_EMPTY_BRACKETS = re.compile(r"[ \t]*\([\s,;:.–-]*\)")
-_BRACKET_START = re.compile(r"\((?:[ \t]*[,;:][ \t]*)+")
+# Possessive and behind no blank: runs of blanks and of brackets take linear time.
+_EMPTY_BRACKETS = re.compile(r"(?:(?<![ \t])[ \t]++)?\([\s,;:.–-]*+\)")
+_BRACKET_START = re.compile(r"\([ \t]*+(?:[,;:][ \t]*+)++")
 _SPACES = re.compile(r"[ \t\u00a0]+")
 _BLANK_LINES = re.compile(r"\n{3,}")
-_TABLE_REST = re.compile(r"^\s*(?:\{\||\|\}|\|-|\||!.*(?:!!|\|)|\}\}|\{\{).*$", re.MULTILINE)
-_BEFORE_POINT = re.compile(r"[ \t]+([,.;:])(?=\s|$)")
+_TABLE_REST = re.compile(r"^[ \t]*(?:\{\||\|\}|\|-|\||!(?=.*(?:!!|\|))|\}\}|\{\{).*$", re.MULTILINE)
+_BEFORE_POINT = re.compile(r"(?<![ \t])[ \t]++([,.;:])(?=\s|$)")
 _DELIMITER = re.compile(r"\{\{|\}\}|\[\[|\]\]|\{\||\|\}|\[(?:https?:|//)|\]")
 _CLOSES = {"{{": "}}", "[[": "]]", "{|": "|}", "[": "]"}
 _HEADING = "\x02"

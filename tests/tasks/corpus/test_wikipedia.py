@@ -126,6 +126,13 @@ def test_markup_made_to_stall_is_refused_quickly(tmp_path: Path, unit: str) -> N
     assert set(rejected(funnel)) <= {"unclosed markup", "too much markup"}
 
 
+@pytest.mark.parametrize("unit", ["\n", " ", "\t", "(", "( ", "(, ", "!", "\n ", "[[", "'"])
+def test_runs_of_one_mark_take_linear_time(unit: str) -> None:
+    started = time.monotonic()
+    plain_text("a" + unit * (200_000 // len(unit)) + "b")
+    assert time.monotonic() - started < 10
+
+
 def test_large_page_is_refused(tmp_path: Path) -> None:
     dump(tmp_path / "enwiki.xml.bz2", page("A", BODY * 100))
     _, funnel = collect(tmp_path, wikipedia_max_characters=2000)
