@@ -21,7 +21,7 @@ from model.presets import preset
 from tasks.context import StageContext, StageResult, atomic_write_json, atomic_write_text
 from tasks.tokens.order import TokenOrder
 from tasks.training.engine.config import ConfigError, EngineConfig
-from tasks.training.engine.metrics import read_lines
+from tasks.training.engine.metrics import MFU_FORMULA, read_lines
 from tasks.training.launch import launch
 from tasks.training.parameters import (
     FinetuningParameters,
@@ -152,7 +152,11 @@ def resolve(parameters: TrainingParameters, **run: Any) -> EngineConfig:
     try:
         return EngineConfig(**values)
     except ValidationError as error:
-        raise ConfigError("; ".join(problem["msg"] for problem in error.errors())) from error
+        found = [
+            ": ".join(filter(None, (".".join(map(str, problem["loc"])), problem["msg"])))
+            for problem in error.errors()
+        ]
+        raise ConfigError("; ".join(found)) from error
 
 
 def train(
@@ -161,7 +165,8 @@ def train(
     """Run the trainer and copy its result to ``context.out``.
 
     Weights, shape, tokenizer and summary are byte-identical for identical training; whatever has
-    a time or a path in it goes to ``out/logs``.
+    a time or a path in it goes to ``out/logs``. The checkpoints stay in ``work``: until the
+    artifact is published a retry needs them, and only the store's owner knows when it is.
     """
     run_json, log_path = context.work / "run.json", context.work / "trainer.log"
     atomic_write_text(run_json, config.model_dump_json(indent=2) + "\n")
@@ -171,9 +176,11 @@ def train(
     shutil.copyfile(tokenizer, context.out / "tokenizer.model")
     for path in (run_json, log_path, context.work / "metrics.jsonl", context.work / "events.jsonl"):
         shutil.copyfile(path, context.logs / path.name)
-    atomic_write_json(context.logs / "training.json", timings(context.work))
+    formula = MFU_FORMULA if config.peak_flops else None  # no recipe field, so not in the summary
+    timing = {**timings(context.work), "mfu_formula": formula}
+    atomic_write_json(context.logs / "training.json", timing)
     summary = read_summary(context.out)
-    if summary["bad_steps"]:
+    if summary["bad_steps"] or summary["rollbacks"]:
         notes.append(
             f"{summary['bad_steps']} steps were skipped because their numbers were not finite; "
             f"{summary['rollbacks']} roll-backs, batches passed over: {summary['skipped_batches']}"
@@ -202,17 +209,19 @@ def timings(work: Path) -> dict[str, Any]:
     steps = [line for line in read_lines(work / "metrics.jsonl") if "step_seconds" in line]
     events = read_lines(work / "events.jsonl")
     seconds = sum(line["step_seconds"] for line in steps)
-    # A power cut may have taken the lines of either file; the result is whole without them.
-    wall = max(events[-1]["at"] - events[0]["at"], 1e-9) if events else math.inf
-    ended = steps[-1] if steps else {}
-    return {
+    found: dict[str, Any] = {
         "step_seconds": seconds,
         "steps_logged": len(steps),
-        "tokens_per_s": ended.get("tokens_per_s"),
-        "memory_mb": ended.get("memory_mb"),
-        "first_step_seconds": steps[0]["step_seconds"] if steps else None,
-        "wall_seconds": wall if events else None,
-        "goodput": min(seconds / wall, 1.0) if events else None,
         "sessions": sum(event["event"] in ("started", "resumed") for event in events),
         "events": len(events),
     }
+    # A power cut may have taken the lines of either file; the result is whole without them.
+    if steps:
+        found["tokens_per_s"] = steps[-1]["tokens_per_s"]
+        found["memory_mb"] = steps[-1]["memory_mb"]
+        found["first_step_seconds"] = steps[0]["step_seconds"]
+    if events:
+        wall = max(events[-1]["at"] - events[0]["at"], 1e-9)
+        found["wall_seconds"] = wall
+        found["goodput"] = min(seconds / wall, 1.0)
+    return found

@@ -21,8 +21,8 @@ from tasks.training.parameters import (
 )
 
 LIBRARIES = ("torch", "accelerate", "safetensors")
-PRETRAINING = Stage(name="pretraining", version=1, kind=Kind.CHECKPOINT, libraries=LIBRARIES)
-FINETUNING = Stage(name="finetuning", version=1, kind=Kind.CHECKPOINT, libraries=LIBRARIES)
+PRETRAINING = Stage(name="pretraining", version=2, kind=Kind.CHECKPOINT, libraries=LIBRARIES)
+FINETUNING = Stage(name="finetuning", version=2, kind=Kind.CHECKPOINT, libraries=LIBRARIES)
 EXPORT = Stage(name="export", version=1, kind=Kind.MODEL, libraries=("torch", "safetensors"))
 
 RETRIES = 2

@@ -52,3 +52,4 @@ def skip_window(before: TrainState, restored: TrainState, config: EngineConfig) 
     restored.skipped = sorted({*restored.skipped, *before.skipped, *before.streak})
     restored.streak = []
     restored.rollbacks = rollbacks
+    restored.bad_steps = before.bad_steps  # of the whole run, those of the redone steps too

@@ -1,7 +1,7 @@
 """A rank's ties to the world: it stops when asked, and dies with its parent.
 
-Signals only raise a flag; the loop reads the flag of all ranks together, after each micro-batch, and saves.
-Without these ties ranks outlive a killed launcher and hold their device.
+Signals only raise a flag; the loop reads the flag of all ranks together, after each micro-batch,
+and saves. Without these ties ranks outlive a killed launcher and hold their device.
 """
 
 from __future__ import annotations

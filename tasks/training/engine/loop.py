@@ -25,7 +25,7 @@ from tasks.training.engine.evaluate import validation_losses
 from tasks.training.engine.faults import Faults
 from tasks.training.engine.guards import Verdict, judge, skip_window
 from tasks.training.engine.loss import LossModule
-from tasks.training.engine.metrics import MFU_FORMULA, STARTING, RunLog
+from tasks.training.engine.metrics import STARTING, RunLog
 from tasks.training.engine.optimizer import build_optimizer
 from tasks.training.engine.state import TrainState
 from tasks.training.engine.step import StepResult, train_step
@@ -279,7 +279,6 @@ class Session:
             "parameters": self.config.model.parameters,
             "world": self.config.world,
             "precision": self.config.precision,
-            "mfu_formula": MFU_FORMULA if self.config.peak_flops else None,
         }
         atomic_write_json(temporary / "summary.json", summary)
         final = self.config.work / "final"

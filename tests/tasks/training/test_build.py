@@ -14,8 +14,9 @@ from model.presets import preset
 from model.weights import load_model
 from tasks.context import StageContext, recipe_parameters
 from tasks.runner import CorruptInput
+from tasks.training import build
 from tasks.training.build import build_finetuning, build_pretraining
-from tasks.training.engine.config import ConfigError
+from tasks.training.engine.config import ConfigError, EngineConfig
 from tasks.training.launch import TrainerDiverged, TrainerFailed
 from tasks.training.parameters import (
     ExportParameters,
@@ -27,6 +28,7 @@ from tests.tasks.training.support import (
     CONTEXT,
     TINY_MODEL,
     VOCABULARY,
+    config_values,
     write_instructions,
     write_tokens,
 )
@@ -76,6 +78,14 @@ def test_pretraining_then_finetuning_make_checkpoint_artifacts(tmp_path: Path) -
     for name in CONTENT:
         assert (first.out / name).read_bytes() == (again.out / name).read_bytes()
 
+    measured = stage(tmp_path, "measured")  # peak_flops is no part of the recipe
+    on_gpu = PRETRAINING.model_copy(update={"peak_flops": 1e12, "checkpoint_every": 2})
+    assert recipe_parameters(on_gpu) == recipe_parameters(PRETRAINING)
+    build_pretraining(on_gpu, tokens, tokenizer, measured)
+    assert "6N + 12LdT" in json.loads((measured.logs / "training.json").read_text())["mfu_formula"]
+    for name in CONTENT:
+        assert (first.out / name).read_bytes() == (measured.out / name).read_bytes()
+
     tuned = stage(tmp_path, "tuned")
     instructions = write_instructions(tmp_path / "instructions", rows=24)
     parameters = FinetuningParameters(
@@ -100,6 +110,36 @@ def test_context_longer_than_the_data_is_a_configuration_error(tmp_path: Path) -
         ValidationError, match="512 is longer than the model's: preset nano has 256"
     ):
         PretrainingParameters(steps=30, context=512)
+
+
+@pytest.mark.parametrize(("bad_steps", "rollbacks"), [(3, 1), (0, 1), (2, 0), (0, 0)])
+def test_skipped_steps_and_roll_backs_are_in_the_notes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bad_steps: int, rollbacks: int
+) -> None:
+    context = stage(tmp_path, "x")
+    final = context.work / "final"
+    final.mkdir()
+    names = ("steps", "tokens", "parameters", "world")
+    summary = {**dict.fromkeys(names, 1), "bad_steps": bad_steps, "rollbacks": rollbacks}
+    (final / "summary.json").write_text(json.dumps({**summary, "skipped_batches": [5]}))
+    for name in ("model.safetensors", "config.json"):
+        (final / name).write_bytes(b"x")
+    for name in ("trainer.log", "metrics.jsonl", "events.jsonl", "tokenizer.model"):
+        (context.work / name).write_bytes(b"")
+    monkeypatch.setattr(build, "launch", lambda *args, **options: None)
+    config = EngineConfig.model_validate(config_values(tmp_path, context.work))
+    notes: list[str] = []
+    result = build.train(config, context.work / "tokenizer.model", context, notes)
+    assert result.counts["bad_steps"] == bad_steps
+    said = [f"{bad_steps} steps were skipped" in note for note in result.notes]
+    assert said == ([True] if bad_steps or rollbacks else [])
+    assert all(f"{rollbacks} roll-backs" in note for note in result.notes)
+
+
+def test_configuration_error_names_the_field() -> None:
+    run = {"mode": "pretrain", "model": SHAPE, "data": Path("a"), "work": Path("b")}
+    with pytest.raises(ConfigError, match="steps: Input should be greater than 0; context: "):
+        build.resolve(PRETRAINING, **run, steps=0, context=0)
 
 
 def test_all_problems_of_the_form_are_named_at_once() -> None:

@@ -178,6 +178,7 @@ def test_roll_back_ends_where_a_run_without_those_batches_ends(
     assert weights(rolled) == weights(clean)
     summary = json.loads((rolled / "final/summary.json").read_text())
     assert summary["skipped_batches"] == bad and summary["rollbacks"] == 1
+    assert summary["bad_steps"] == 3
     assert losses(rolled) == losses(clean)  # each step stands in the file once
 
 
