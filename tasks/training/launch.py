@@ -38,7 +38,7 @@ from tasks.training.engine.config import (
 )
 from tasks.training.engine.lifeline import LAUNCHER_PID, PR_SET_PDEATHSIG
 from tasks.training.engine.main import ATTEMPT
-from tasks.training.engine.metrics import TRAINING, parse_line
+from tasks.training.engine.metrics import TRAINING, heartbeat_path, parse_line
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 DEAD_RANK_SECONDS = 5.0  # a rank is gone this long and the run is not: it is called dead
@@ -197,6 +197,7 @@ def launch(
     config.work.mkdir(parents=True, exist_ok=True)
     log_path.parent.mkdir(parents=True, exist_ok=True)
     tail = _Tail(config.work / "metrics.jsonl")
+    heartbeat = heartbeat_path(config.work, attempt)
     with log_path.open("ab") as log:
         log_start = log.tell()
         child = subprocess.Popen(
@@ -212,7 +213,7 @@ def launch(
     processes = _Processes(child, config.work / "ranks", attempt)
     grace = config.grace_seconds
     try:
-        watch = _Watch(config.work / "heartbeat", clock, start_seconds)
+        watch = _Watch(heartbeat, clock, start_seconds)
         while child.poll() is None:
             processes.look()
             _deliver(tail, config, on_metrics, on_progress)
@@ -232,6 +233,7 @@ def launch(
         raise
     # torchrun is gone; a rank that is not (it was slow to end) is given its grace too.
     processes.end(min(grace, 30.0), clock)
+    heartbeat.unlink(missing_ok=True)
     _raise_for(child.returncode, config.work / "exit.json", attempt, log_path, log_start)
 
 

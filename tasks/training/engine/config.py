@@ -108,7 +108,7 @@ class EngineConfig(BaseModel):
     validation_tokens: int = Field(65_536, ge=0)  # at most this many per source; 0 = all
     validate_every: int = Field(0, ge=0)  # steps; 0 = at the end only
     grace_seconds: float = Field(300.0, gt=0)  # from SIGTERM to the hard end of a rank
-    lock_directory: Path | None = None  # of the per-GPU locks
+    lock_directory: Path | None = None  # of the per-GPU locks; None = the machine's
     peak_flops: float | None = None  # of one device, dense, for MFU; None = no MFU
     fault: Fault | None = None
 

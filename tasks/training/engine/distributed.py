@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,18 +18,6 @@ if TYPE_CHECKING:
 # The launcher ends a run that makes no progress, by the heartbeat. The group's own limit (10 or 30
 # minutes) must not: ranks wait in a collective for as long as rank 0 writes a checkpoint.
 GROUP_TIMEOUT = timedelta(days=2)
-
-
-def lock_device(directory: Path, index: int) -> int:
-    """Wait for this rank's device and hold it until the process ends; returns the descriptor.
-
-    Every rank holds its own lock: one held by the launcher is lost when the launcher is killed
-    while its ranks still write. Nobody closes the descriptor, and children do not inherit it.
-    """
-    directory.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(directory / f"gpu-{index}.lock", os.O_RDWR | os.O_CREAT, 0o600)
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
-    return descriptor
 
 
 def start(config: EngineConfig) -> Accelerator:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import filecmp
 import json
+import os
 import shutil
 import time
 import uuid
@@ -17,7 +19,7 @@ from model.flops import flops_per_token
 from model.llama import Llama
 from model.weights import load_model, save_native
 from tasks.context import atomic_write_json, fsync_directory
-from tasks.training.engine import checkpoint, distributed
+from tasks.training.engine import checkpoint, distributed, locks
 from tasks.training.engine.config import ConfigError, EngineConfig
 from tasks.training.engine.data import Order, make_batch, micro_batches, open_order
 from tasks.training.engine.distributed import StopRequested
@@ -49,6 +51,7 @@ class Session:
         order: Order | None = None,
         started: float | None = None,
         clock: Callable[[], float] = time.monotonic,
+        heartbeat: Path | None = None,
     ) -> None:
         self.config, self.clock, self._stop_requested = config, clock, stop_requested
         self.faults = Faults(config)
@@ -61,6 +64,7 @@ class Session:
             writes=self.rank == 0,
             started=clock() if started is None else started,
             clock=clock,
+            heartbeat=heartbeat,
         )
         self.order = order if order is not None else open_order(config)
         self.bos_id = _bos_id(config) if config.mask_documents else None
@@ -73,7 +77,35 @@ class Session:
     # ---- the story ---------------------------------------------------------------------------
 
     def run(self) -> Outcome:
-        """Train to the last step, or to a checkpoint when asked to stop."""
+        """Train to the last step, or to a checkpoint when asked to stop.
+
+        Rank 0 holds the work folder from here to the end: a second launch of the recipe, or the
+        next one while orphans of a killed flow still save, waits and then resumes.
+        """
+        try:
+            lock = self._lock_work()
+        except StopRequested:
+            return Outcome.PREEMPTED
+        try:
+            return self._run()
+        finally:
+            if lock is not None:
+                os.close(lock)
+
+    def _lock_work(self) -> int | None:
+        lock, owned = None, 1
+        if self.rank == 0:
+            path = self.config.work / "lock"
+            stop, beat = self._stop_requested, self.log.beat
+            try:
+                lock = locks.acquire(path, beat=beat, stop_requested=stop, what="the work folder")
+            except StopRequested:
+                owned = 0
+        if not distributed.from_first_rank(owned):
+            raise StopRequested
+        return lock
+
+    def _run(self) -> Outcome:
         self.restore()
         self._settle_buckets()
         try:
@@ -263,6 +295,8 @@ class Session:
         """``final/``: native weights, shape and a summary without times. Rank 0, by one rename."""
         if self.rank != 0:
             return
+        for leftover in self.config.work.glob("tmp-final-*"):
+            shutil.rmtree(leftover)
         temporary = self.config.work / f"tmp-final-{uuid.uuid4().hex}"
         temporary.mkdir()
         save_native(self.loss_module.model, temporary)
@@ -282,6 +316,10 @@ class Session:
         }
         atomic_write_json(temporary / "summary.json", summary)
         final = self.config.work / "final"
+        names = [path.name for path in temporary.iterdir()]
+        if final.exists() and filecmp.cmpfiles(final, temporary, names, shallow=False)[0] == names:
+            shutil.rmtree(temporary)  # there already, and perhaps being copied by its flow
+            return
         if final.exists():
             shutil.rmtree(final)
         temporary.rename(final)

@@ -8,9 +8,11 @@ work, 70 the loss diverged; anything else is a fault. Rank 0 also leaves the out
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from tasks.context import atomic_write_json
@@ -24,6 +26,7 @@ from tasks.training.engine.config import (
     read_config,
 )
 from tasks.training.engine.lifeline import Lifeline
+from tasks.training.engine.metrics import heartbeat_path
 
 ATTEMPT = "ARRIERO_ATTEMPT"  # set by the launcher, returned in exit.json
 
@@ -45,9 +48,14 @@ def main(arguments: list[str] | None = None) -> int:
     config.work.mkdir(parents=True, exist_ok=True)
     ranks = config.work / "ranks"
     ranks.mkdir(exist_ok=True)
-    mine = {"pid": os.getpid(), "attempt": attempt, "code": None}
+    mine = {"pid": os.getpid(), "attempt": attempt, "code": None, "device": False}
     atomic_write_json(ranks / f"{rank}.json", mine)
-    code, message = _train(config, lifeline, rank, started)
+
+    def has_device() -> None:
+        mine["device"] = True
+        atomic_write_json(ranks / f"{rank}.json", mine)
+
+    code, message = _train(config, lifeline, rank, started, attempt, has_device)
     atomic_write_json(ranks / f"{rank}.json", {**mine, "code": code})
     if message:
         print(message, file=sys.stderr, flush=True)
@@ -58,19 +66,39 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _train(
-    config: EngineConfig, lifeline: Lifeline, rank: int, started: float
+    config: EngineConfig,
+    lifeline: Lifeline,
+    rank: int,
+    started: float,
+    attempt: str,
+    has_device: Callable[[], None],
 ) -> tuple[int, str | None]:
-    from tasks.training.engine import distributed
+    from tasks.training.engine import distributed, locks
     from tasks.training.engine.guards import Diverged
     from tasks.training.engine.loop import Outcome, Session
 
-    if config.device == "cuda":
-        local = int(os.environ.get("LOCAL_RANK", "0"))
-        distributed.lock_device(config.lock_directory or config.work, local)
+    heartbeat = heartbeat_path(config.work, attempt)
+    heartbeat.parent.mkdir(exist_ok=True)
+
+    def stop() -> bool:
+        return lifeline.stop_requested
+
     try:
-        session = Session(config, stop_requested=lambda: lifeline.stop_requested, started=started)
+        if config.device == "cuda":
+            locks.acquire_device(
+                config.lock_directory or locks.device_directory(),
+                locks.device_names(config.world),
+                rank,
+                lambda other: _has_device(config.work, other, attempt),
+                beat=heartbeat.touch,
+                stop_requested=stop,
+            )
+            has_device()
+        session = Session(config, stop_requested=stop, started=started, heartbeat=heartbeat)
         outcome = session.run()
         distributed.stop()
+    except distributed.StopRequested:
+        return EXIT_PREEMPTED, "stopped on request while it waited for its device"
     except ConfigError as error:
         return EXIT_CONFIG, f"configuration error: {error}"
     except Diverged as error:
@@ -78,6 +106,12 @@ def _train(
     if outcome is Outcome.PREEMPTED:
         return EXIT_PREEMPTED, "stopped on request, a checkpoint was written"
     return EXIT_DONE, None
+
+
+def _has_device(work: Path, rank: int, attempt: str) -> bool:
+    path = work / "ranks" / f"{rank}.json"
+    told = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return bool(told.get("attempt") == attempt and told.get("device"))
 
 
 if __name__ == "__main__":

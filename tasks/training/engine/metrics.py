@@ -24,8 +24,16 @@ STARTING, TRAINING = "starting", "training"
 MFU_FORMULA = "(6N + 12LdT) * tokens_per_s / (peak_flops * world), N with embeddings"
 
 
+def heartbeat_path(work: Path, attempt: str) -> Path:
+    """The file by whose changes one launcher sees that its trainer lives.
+
+    Per attempt: a second launch that waits for the work folder must not vouch for the first.
+    """
+    return work / "heartbeats" / (attempt or "direct")
+
+
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Complete lines of a JSON-lines file; what a kill or a power cut left of a line is left out."""
+    """Whole lines of a JSON-lines file; what a kill or a power cut left of a line is left out."""
     if not path.exists():
         return []
     whole = path.read_bytes().split(b"\n")[:-1]

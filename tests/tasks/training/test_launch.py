@@ -3,6 +3,7 @@ suite, the rest is marked."""
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import random
@@ -163,7 +164,7 @@ def test_one_rank_told_to_stop_ends_all_within_a_step_longer_than_the_grace(
     both = {"world": 2, "micro_batch": 1, "global_batch": 80, "grace_seconds": 15.0}
 
     def terminate() -> None:
-        assert wait_until(lambda: (tmp_path / "heartbeat").exists(), 90)
+        assert wait_until(lambda: list((tmp_path / "heartbeats").glob("*")), 90)
         assert wait_until(lambda: len(running(rank_pids(tmp_path))) == 2, 90)
         os.kill(rank_pids(tmp_path)[1], signal.SIGTERM)
 
@@ -241,6 +242,50 @@ def test_killing_the_parent_ends_every_rank_with_a_checkpoint(
         parent.wait()
     assert wait_until(lambda: not running(pids), 20)
     assert [e["event"] for e in events(tmp_path)][-1] == "preempted"
+
+
+def test_second_launch_of_a_run_waits_for_the_first_and_resumes(
+    tokens: Path, tmp_path: Path, undisturbed: Path
+) -> None:
+    slowly = write_config(tokens, tmp_path, steps=20, fault={"sleep_per_step": 0.2})
+    ended: list[str] = []
+
+    def first() -> None:
+        launch(slowly, log_path=tmp_path / "first.log", environment=ALLOW)
+        ended.append("first")
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    assert wait_until(lambda: (tmp_path / "metrics.jsonl").exists(), 90)
+    launch(slowly, log_path=tmp_path / "second.log", environment=ALLOW)
+    ended.append("second")
+    thread.join()
+    assert ended == ["first", "second"]
+    names = [e["event"] for e in events(tmp_path) if e["event"] != "checkpoint"]
+    assert names == ["started", "finished", "resumed", "finished"]
+    assert "waiting for another trainer" in (tmp_path / "second.log").read_text()
+    assert weights(tmp_path) == weights(undisturbed)
+    assert losses(tmp_path) == losses(undisturbed)
+
+
+def test_waiting_launch_can_be_stopped(tokens: Path, tmp_path: Path) -> None:
+    held = os.open(tmp_path / "lock", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    try:
+        config = write_config(tokens, tmp_path)
+
+        def terminate() -> None:
+            assert wait_until(lambda: list((tmp_path / "heartbeats").glob("*")), 90)
+            os.kill(rank_pids(tmp_path)[0], signal.SIGTERM)
+
+        killer = threading.Thread(target=terminate)
+        killer.start()
+        with pytest.raises(TrainerPreempted):
+            launch(config, log_path=tmp_path / "log", environment=ALLOW)
+        killer.join()
+    finally:
+        os.close(held)
+    assert not (tmp_path / "events.jsonl").exists() and not (tmp_path / "checkpoints").exists()
 
 
 @slow
