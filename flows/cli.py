@@ -96,13 +96,15 @@ def up() -> None:
 
     require_installation()
     from flows import stack
+    from flows.signals import StopSignals
     from registry.database import upgrade
     from registry.settings import load_settings
 
     settings = load_settings()
     require_room(settings)
     upgrade(settings.registry_address)
-    running, _ = stack.start(settings, say)
+    signals = StopSignals()
+    running, _ = stack.start(settings, say, interrupted=lambda: signals.requested)
     for name in ("prefect", "mlflow", "dashboard"):
         out.print(f"{name:10} {running.url(name)}")
 
@@ -111,10 +113,13 @@ def up() -> None:
 def down() -> None:
     """Stop the services; flow runs under way are cancelled, trainers write a checkpoint."""
     from flows import stack
+    from flows.signals import StopSignals
     from registry.settings import load_settings
 
     settings = load_settings()
-    out.print("stopped" if stack.stop(settings, say) else "nothing was running")
+    signals = StopSignals()
+    stopped = stack.stop(settings, say, hurry=lambda: signals.requested)
+    out.print("stopped" if stopped else "nothing was running")
 
 
 @app.command()
@@ -200,11 +205,13 @@ def doctor(as_json: JsonFlag = False) -> None:
 
 def _service_errors() -> tuple[type[Exception], ...]:
     """Imported only when something failed: a broken package must not keep this from speaking."""
+    import httpx
+
     from flows.client import ApiError
     from flows.registration import RegistrationFailed
-    from flows.stack import ServiceFailed
+    from flows.services import ServiceFailed
 
-    return ApiError, RegistrationFailed, ServiceFailed
+    return ApiError, RegistrationFailed, ServiceFailed, httpx.HTTPError
 
 
 def _exit_with(error: Exception) -> NoReturn:

@@ -12,12 +12,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import httpx
 from rich.markup import escape
 from rich.table import Table
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from flows.client import answers
 from flows.installation import (
     Check,
     Status,
@@ -28,6 +28,7 @@ from flows.installation import (
     check_telemetry,
     pass_or_fail,
 )
+from flows.registration import CHECKOUT
 from registry.database import RegistryError, RegistryNotMigrated, current_revision, open_registry
 from registry.settings import Settings
 
@@ -42,6 +43,7 @@ def diagnose(settings: Settings) -> list[Check]:
         *check_pins(),
         *check_requirements(),
         check_packages(),
+        check_checkout(),
         *check_places(settings),
         check_registry(settings),
         check_databases(settings),
@@ -67,6 +69,20 @@ def render(checks: list[Check]) -> Table:
             check.name, status, escape(check.found), escape(check.remedy or check.expected)
         )
     return table
+
+
+def check_checkout(root: Path = CHECKOUT) -> Check:
+    """The files that the services are registered from, which no wheel holds."""
+    needed = ("prefect.yaml", "deploy/automations.yaml")
+    missing = [name for name in needed if not (root / name).is_file()]
+    return pass_or_fail(
+        "checkout",
+        not missing,
+        f"{root} holds no {' and no '.join(missing)}" if missing else str(root),
+        "a checkout, with prefect.yaml and deploy/",
+        "`arriero run` and `arriero up` work from a checkout of the repository: clone it and call"
+        " `make setup` there",
+    )
 
 
 def check_places(settings: Settings) -> list[Check]:
@@ -157,26 +173,36 @@ def _database_place(url: str) -> tuple[Any, ...]:
 
 def check_services(settings: Settings) -> list[Check]:
     """Services of a running stack are alive and answer; otherwise the usual ports are free."""
-    from flows.stack import MARK, USUAL_PORTS, Stack, load_stack, stack_file
+    from flows.processes import MARK
+    from flows.services import USUAL_PORTS, ServiceFailed, Stack, stack_file
+    from flows.stack import load_stack
 
     recorded = stack_file(settings)
     stack: Stack | None = None
     checks = []
     if recorded.exists():
-        stack = load_stack(settings)
-        found = "all run" if stack else f"{recorded} names services that do not answer"
+        damaged = ""
+        try:
+            stack = load_stack(settings)
+        except ServiceFailed as error:
+            damaged = str(error)
+        found = damaged or ("all run" if stack else f"{recorded} names services that do not answer")
         checks.append(
             Check(
                 name="services",
-                status="ok" if stack else "warn",
+                status="fail" if damaged else "ok" if stack else "warn",
                 found=found,
                 expected="all run, or none",
-                remedy="" if stack else "`arriero down`, then `arriero up`",
+                remedy=""
+                if stack
+                else "do what the message says"
+                if damaged
+                else "`arriero down`, then `arriero up`",
             )
         )
     api = os.environ.get("PREFECT_API_URL")
     if api:
-        healthy = _answers(f"{api.rstrip('/')}/health")
+        healthy = answers(f"{api.rstrip('/')}/health", timeout=1.0)
         remedy = "" if healthy else "start that server, or unset PREFECT_API_URL"
         found = f"{api} {'answers' if healthy else 'does not answer'}"
         checks.append(pass_or_fail("prefect api", healthy, found, "answers", remedy))
@@ -196,14 +222,6 @@ def check_services(settings: Settings) -> list[Check]:
             )
         )
     return checks
-
-
-def _answers(url: str) -> bool:
-    try:
-        # No proxy for a local server.
-        return httpx.get(url, timeout=1.0, trust_env=False).status_code == 200
-    except (httpx.HTTPError, httpx.InvalidURL):
-        return False
 
 
 def _port_is_free(port: int) -> bool:

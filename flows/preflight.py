@@ -36,6 +36,15 @@ def require_installation() -> None:
         )
 
 
+def require_checkout() -> None:
+    """Raise ``NotReady`` where the services' own files are not: in an installed package."""
+    from flows.doctor import check_checkout
+
+    check = check_checkout()
+    if check.status == "fail":
+        raise NotReady(f"{check.found}: {check.remedy}. Nothing was started.")
+
+
 def require_room(settings: Settings) -> None:
     """Raise ``NotReady`` when the disk of the home or the store is as good as full."""
     from flows.doctor import NO_DISK_GB, check_places

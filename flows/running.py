@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
+import httpx
 from rich.console import Console
 from rich.markup import escape
 
 from flows import client, stack
 from flows.preflight import require_room, require_sources
 from flows.problems import flow_message
+from flows.services import ServiceFailed, Stack
+from flows.signals import StopSignals
 from registry.database import open_registry, upgrade
 from registry.settings import Settings, load_settings
 
 POLL_S = 1.0
+PATIENCE_S = 300.0  # of a server that does not answer, for example while its disk is busy
 SHOWN = 3000  # characters of an error; some hold the tail of a log
 # How Prefect's logs repeat an error that is also in the state.
 _ECHOES = (
@@ -52,8 +55,9 @@ def run_pipeline(
     require_room(settings)
     upgrade(settings.registry_address)
     open_registry(settings)
-    stop = _StopSignal()
-    services, started = stack.start(settings, say)
+    stop = StopSignals()
+    say = _surviving(say)
+    services, started = stack.start(settings, say, interrupted=lambda: stop.requested)
     status = 1
     try:
         began = time.monotonic()
@@ -77,10 +81,23 @@ def run_pipeline(
                 stop.wait()
     finally:
         if started:
-            say("stopping the services")
+            say("stopping the services; Ctrl-C again does not wait for anything")
+            # The first signal asked for this end; every further one is impatience.
+            asked = min(stop.count, 1)
             # With --once, what the automation started for a new model may still be at work.
-            stack.stop(settings, say, settle_s=45.0 if once and status == 0 else 0.0)
+            settle_s = 45.0 if once and status == 0 else 0.0
+            stack.stop(settings, say, settle_s=settle_s, hurry=lambda: stop.count > asked)
     return status
+
+
+def _surviving(say: Callable[[str], None]) -> Callable[[str], None]:
+    """``say`` that a closed terminal does not turn into an end without stopping the services."""
+
+    def speak(line: str) -> None:
+        with suppress(OSError):
+            say(line)
+
+    return speak
 
 
 def _parameters(
@@ -114,56 +131,90 @@ def _parameters(
     return form.model_dump(mode="json")
 
 
-class _StopSignal:
-    """SIGINT and SIGTERM end the run; a second one is left to Python's default."""
+@dataclass
+class _Progress:
+    """Prints every task's changes of state and its progress lines, once each."""
 
-    def __init__(self) -> None:
-        self._event = threading.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._handle)
+    services: Stack
+    run_id: str
+    say: Callable[[str], None]
+    seen: dict[str, str] = field(default_factory=dict)
+    offsets: dict[str, int] = field(default_factory=dict)
 
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        self._event.set()
-        signal.signal(number, signal.default_int_handler)
-
-    @property
-    def requested(self) -> bool:
-        return self._event.is_set()
-
-    def wait(self, seconds: float | None = None) -> bool:
-        return self._event.wait(seconds)
+    def look(self) -> str:
+        """Print what is new; returns the type of the run's state."""
+        api = self.services.prefect_api
+        run = client.flow_run(api, self.run_id)
+        flows = [run, *client.child_flow_runs(api, self.run_id)]
+        # Prefect makes a task run for every subflow; the subflow's own tasks say more.
+        subflows = {row["parent_task_run_id"] for row in flows}
+        for task in client.task_runs(api, [row["id"] for row in flows]):
+            state = task["state_name"] or task["state_type"]
+            if self.seen.get(task["id"]) != state and task["id"] not in subflows:
+                self.seen[task["id"]] = state
+                if state not in ("Pending", "Scheduled"):
+                    self.say(f"  {task['name']:32} {state}")
+        for flow_id in [row["id"] for row in flows]:
+            lines = client.run_logs(api, flow_id, self.offsets.get(flow_id, 0))
+            self.offsets[flow_id] = self.offsets.get(flow_id, 0) + len(lines)
+            for line in lines:
+                if " % " in line["message"] or _is_news(line):
+                    self.say(f"    {line['message'].splitlines()[0][:160]}")
+        return str(run["state_type"])
 
 
 def _follow(
-    services: stack.Stack, run_id: str, stop: _StopSignal, say: Callable[[str], None]
+    services: Stack,
+    run_id: str,
+    stop: StopSignals,
+    say: Callable[[str], None],
+    *,
+    patience_s: float = PATIENCE_S,
 ) -> str:
-    """Print every task's changes of state and its progress lines until the run ends."""
-    seen: dict[str, str] = {}
-    offsets: dict[str, int] = {}
+    """Tell the run's progress until it ends or a signal comes; returns its last state's type.
+
+    A server that does not answer for a while is no reason to end a healthy run.
+
+    Raises:
+        ServiceFailed: it did not answer for ``patience_s`` seconds.
+        ApiError: it refused a request.
+    """
+    progress = _Progress(services, run_id, say)
+    silent_since: float | None = None
     while True:
-        run = client.flow_run(services.prefect_api, run_id)
-        flows = [run, *client.child_flow_runs(services.prefect_api, run_id)]
-        # Prefect makes a task run for every subflow; the subflow's own tasks say more.
-        subflows = {row["parent_task_run_id"] for row in flows}
-        for task in client.task_runs(services.prefect_api, [row["id"] for row in flows]):
-            state = task["state_name"] or task["state_type"]
-            if seen.get(task["id"]) != state and task["id"] not in subflows:
-                seen[task["id"]] = state
-                if state not in ("Pending", "Scheduled"):
-                    say(f"  {task['name']:32} {state}")
-        for flow_id in [row["id"] for row in flows]:
-            lines = client.run_logs(services.prefect_api, flow_id, offsets.get(flow_id, 0))
-            offsets[flow_id] = offsets.get(flow_id, 0) + len(lines)
-            for line in lines:
-                if " % " in line["message"] or _is_news(line):
-                    say(f"    {line['message'].splitlines()[0][:160]}")
-        if run["state_type"] in client.FINAL:
-            return str(run["state_type"])
+        try:
+            state = progress.look()
+        except (client.ApiError, httpx.HTTPError) as error:
+            if isinstance(error, client.ApiError) and error.status < 500:
+                raise
+            reason = str(error) or type(error).__name__
+            if silent_since is None:
+                silent_since = time.monotonic()
+                say(f"Prefect does not answer ({reason}); the run goes on, asking again")
+            elif time.monotonic() - silent_since > patience_s:
+                raise ServiceFailed(
+                    f"Prefect has not answered for {patience_s:.0f} s ({reason}). See the log"
+                    " prefect.log of the home folder; `arriero run` with the same settings goes on"
+                    " from what is finished"
+                ) from error
+        else:
+            if silent_since is not None:
+                say("Prefect answers again")
+            silent_since = None
+            if state in client.FINAL:
+                return state
         if stop.wait(POLL_S):
-            say("stopping: cancelling the flow run")
-            # Services that somebody else started stay, and would go on with it.
-            client.cancel_run(services.prefect_api, run_id)
+            _cancel(services, run_id, say)
             return "CANCELLED"
+
+
+def _cancel(services: Stack, run_id: str, say: Callable[[str], None]) -> None:
+    # Services that somebody else started stay, and would go on with it.
+    say("stopping: cancelling the flow run")
+    try:
+        client.cancel_run(services.prefect_api, run_id)
+    except (client.ApiError, httpx.HTTPError) as error:
+        say(f"the flow run could not be cancelled ({error}); `arriero down` ends it")
 
 
 def _is_news(line: dict[str, Any]) -> bool:
@@ -183,7 +234,7 @@ def _print_summary(settings: Settings, run_id: str, out: Console) -> None:
 
 
 def _print_failure(
-    services: stack.Stack, run_id: str, final: str, settings: Settings, out: Console
+    services: Stack, run_id: str, final: str, settings: Settings, out: Console
 ) -> None:
     """The error's own message with the task it came from; the traceback stays in the logs."""
     if final == "CANCELLED":
@@ -210,7 +261,7 @@ def _print_failure(
     out.print(f"traceback: {log}, and the flow run's page", highlight=False, soft_wrap=True)
 
 
-def _print_urls(services: stack.Stack, run_id: str, out: Console) -> None:
+def _print_urls(services: Stack, run_id: str, out: Console) -> None:
     # No table: it would cut the addresses where there is no wide terminal.
     for name, url in (
         ("Prefect", f"{services.url('prefect')}/runs/flow-run/{run_id}"),

@@ -14,7 +14,8 @@ import pytest
 from packaging.requirements import Requirement
 from rich.console import Console
 
-from flows import doctor, installation
+from flows import doctor, installation, stack
+from flows.preflight import NotReady
 from registry.database import upgrade
 from registry.settings import Settings
 from tasks.emissions.records import ChainWriter, node_id
@@ -126,7 +127,7 @@ def test_dead_services_and_taken_ports(settings: Settings, monkeypatch: pytest.M
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        monkeypatch.setattr("flows.stack.USUAL_PORTS", {"prefect": port})
+        monkeypatch.setattr("flows.services.USUAL_PORTS", {"prefect": port})
         (check,) = doctor.check_services(settings)
         assert (check.name, check.found, check.status) == (f"port {port}", "taken", "warn")
     monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{port}/api")
@@ -160,3 +161,23 @@ def test_data_layout(tmp_path: Path) -> None:
     assert check(root).status == "ok"
     (root / "corpus" / "books" / "x").rmdir()
     assert check(root).status == "warn" and "corpus/books" in check(root).found
+
+
+def test_an_installation_without_a_checkout_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert doctor.check_checkout().status == "ok"
+    found = doctor.check_checkout(tmp_path)
+    assert found.status == "fail"
+    assert found.found == f"{tmp_path} holds no prefect.yaml and no deploy/automations.yaml"
+    assert "checkout of the repository" in found.remedy
+    monkeypatch.setattr(doctor, "check_checkout", lambda: found)
+    with pytest.raises(NotReady, match="Nothing was started"):
+        stack.start(Settings(home=tmp_path), print)
+
+
+def test_a_damaged_record_of_the_services_fails(tmp_path: Path) -> None:
+    (tmp_path / "stack.json").write_text("{", encoding="utf-8")
+    services = doctor.check_services(Settings(home=tmp_path))[0]
+    assert (services.name, services.status) == ("services", "fail")
+    assert "stack.json" in services.found
