@@ -25,7 +25,10 @@ _COMMENT_BLOCK = re.compile(r"\\begin\{(comment)\}")
 # A percent sign after an even number of backslashes, outside of an address.
 _COMMENT = re.compile(r"(?P<keep>(?<!\\)(?:\\\\)*)%.*")
 _ADDRESS = re.compile(r"\\(?:url|href|path|nolinkurl)\s*\{[^{}\n]*\}")
-_INPUT = re.compile(r"\\(?:input|include|subfile)\s*(?:\{\s*([^{}\s]+)\s*\}|([^\s{}\\%]+))")
+_INPUT = re.compile(
+    r"\\(?:input|include|subfile)(?![A-Za-z])\s*+\{\s*+([^{}\s]++)\s*+\}"
+    r"|\\input(?![A-Za-z])\s*+([^\s{}\\%]++)"
+)
 _SECTION = re.compile(
     r"\\(?:part|chapter|section|subsection|subsubsection|paragraph|subparagraph)\*?\s*[\[{]"
 )
@@ -34,14 +37,15 @@ _BIBLIOGRAPHY = re.compile(
 )
 _BIBLIOGRAPHY_COMMAND = re.compile(
     r"\\(?:bibliography|bibliographystyle|addbibresource|nobibliography)\s*\{[^{}]*\}"
-    r"|\\printbibliography\s*(?:\[[^\]]*\])?"
+    r"|\\printbibliography\s*(?:\[[^\]]{0,500}\])?"
 )
+# Possessive: white space between the parts is tried once, not in every way of sharing it out.
 _DEFINITION = re.compile(
-    r"\\(?:(?P<new>(?:re)?newcommand|providecommand|DeclareRobustCommand)\*?\s*"
-    r"(?:\{\s*\\(?P<n1>[A-Za-z]+|[^A-Za-z\s])\s*\}|\\(?P<n2>[A-Za-z]+|[^A-Za-z\s]))"
-    r"\s*(?:\[(?P<count>\d)\])?\s*(?P<option>\[[^\]\n]*\])?\s*(?=\{)"
-    r"|(?:def|gdef)\s*\\(?P<n3>[A-Za-z]+|[^A-Za-z\s])(?P<arguments>(?:#\d)*)\s*(?=\{)"
-    r"|(?P<operator>DeclareMathOperator)(?P<star>\*?)\s*\{?\s*\\(?P<n4>[A-Za-z]+)\s*\}?\s*(?=\{))"
+    r"\\(?:(?P<new>(?:re)?newcommand|providecommand|DeclareRobustCommand)\*?\s*+"
+    r"(?:\{\s*+\\(?P<n1>[A-Za-z]+|[^A-Za-z\s])\s*+\}|\\(?P<n2>[A-Za-z]+|[^A-Za-z\s]))"
+    r"(?:\s*+\[(?P<count>\d)\])?(?:\s*+(?P<option>\[[^\]\n]{0,200}\]))?\s*+(?=\{)"
+    r"|(?:def|gdef)\s*+\\(?P<n3>[A-Za-z]+|[^A-Za-z\s])(?P<arguments>(?:#\d)*)\s*+(?=\{)"
+    r"|(?P<operator>DeclareMathOperator)(?P<star>\*?)\s*+\{?\s*+\\(?P<n4>[A-Za-z]+)\s*+\}?\s*+(?=\{))"
 )
 _COMMAND = re.compile(r"\\([A-Za-z]+|[^A-Za-z])", re.DOTALL)
 _PARAMETER = re.compile(r"#([1-9])")

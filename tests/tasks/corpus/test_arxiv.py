@@ -164,7 +164,9 @@ def test_every_section_header_counts(kind: str) -> None:
 @pytest.mark.parametrize(
     "unit",
     [r"\begin{verbatim}", r"\begin{comment}", r"\newcommand{\x}{", r"\begin{thebibliography}",
-     r"\input{", r"\f{", r"\section", "%\n", r"\url{%"],
+     r"\input{", r"\f{", r"\section", "%\n", r"\url{%", r"\printbibliography[",
+     r"\newcommand{\x}[", r"\newcommand{\x}" + " " * 100_000 + "y", "\\def\\x" + "\n" * 100_000,
+     r"\DeclareMathOperator\x" + " " * 100_000, r"\input" + " " * 100_000],
 )  # fmt: skip
 def test_source_made_to_stall_is_read_quickly(unit: str) -> None:
     source = r"\newcommand{\f}[1]{#1}\begin{document}\section{A}" + unit * (400_000 // len(unit))
@@ -174,3 +176,13 @@ def test_source_made_to_stall_is_read_quickly(unit: str) -> None:
     assert body is not None
     latex.expand_macros(body, macros, 100_000)
     assert time.monotonic() - started < 15
+
+
+def test_commands_that_only_begin_like_input_stay() -> None:
+    source = (
+        r"\includegraphics{a} \inputencoding{utf8} \includeonly{a} \include a \input a,"
+        r" \input{a} \include {a}"
+    )
+    assert latex.resolve_inputs("m.tex", {"m.tex": source, "a.tex": "A", "a,": "B"}) == (
+        r"\includegraphics{a} \inputencoding{utf8} \includeonly{a} \include a B A A"
+    )
