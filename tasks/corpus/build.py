@@ -21,6 +21,7 @@ from tasks.corpus.documents import (
     Document,
     Funnel,
     ParquetFile,
+    encodable,
     read_documents,
 )
 from tasks.corpus.mixture import SOURCES, mixture
@@ -127,17 +128,6 @@ class _RejectedFile:
     def __exit__(self, *error: Any) -> None:
         if self._file is not None:
             self._file.__exit__(*error)
-
-
-def encodable(text: str) -> str:
-    """``text`` as UTF-8 can hold it: lone surrogates become U+FFFD, NUL characters go."""
-    if "\x00" in text:
-        text = text.replace("\x00", "")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
 
 
 def _unique(documents: Iterator[Document], funnel: Funnel) -> Iterator[Document]:

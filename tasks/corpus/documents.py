@@ -264,3 +264,14 @@ def read_documents(path: Path, columns: Sequence[str] | None = None) -> Iterator
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(batch_size=ROW_GROUP, columns=columns):
             yield from batch.to_pylist()
+
+
+def encodable(text: str) -> str:
+    """``text`` as UTF-8 can hold it: lone surrogates become U+FFFD, NUL characters go."""
+    if "\x00" in text:
+        text = text.replace("\x00", "")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text

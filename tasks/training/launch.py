@@ -250,7 +250,11 @@ def child_environment(
     config: EngineConfig, attempt: str, extra: Mapping[str, str]
 ) -> dict[str, str]:
     """Environment of the trainer: threads, loopback only, and whom it belongs to."""
-    inherited = {k: v for k, v in os.environ.items() if k not in {"RANK", "WORLD_SIZE"}}
+    # Accelerate lets its variables override arguments: an inherited accumulation number would
+    # silently scale every gradient.
+    ranks = ("RANK", "WORLD_SIZE", "LOCAL_", "MASTER_", "GROUP_", "ROLE_")
+    dropped = (*ranks, "ACCELERATE_", "TORCHELASTIC_", "FSDP_")
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(dropped)}
     chosen = {
         "OMP_NUM_THREADS": str(config.threads),
         "MKL_NUM_THREADS": str(config.threads),

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from tasks.corpus.documents import Document, Funnel
+from tasks.corpus.documents import Document, Funnel, encodable
 from tasks.corpus.language import identify
 from tasks.corpus.parameters import CorpusParameters
 
@@ -28,15 +28,15 @@ def read(
             if isinstance(record, str):
                 funnel.reject("read", record)
                 continue
-            text = record["text"].strip()
+            text = encodable(record["text"]).strip()
             if not text:
                 funnel.reject("read", "no text")
                 continue
             funnel.keep("read", text)
-            uri = _uri(record) or f"{name}#{number}"
+            uri = encodable(_uri(record) or f"{name}#{number}")
             language, score = identify(text)
             yield Document(
-                id=f"c4:{hashlib.sha256(f'{uri} {name}'.encode()).hexdigest()[:24]}",
+                id=f"c4:{hashlib.sha256(f'{uri} {name}#{number}'.encode()).hexdigest()[:24]}",
                 text=text,
                 source="c4",
                 uri=uri,

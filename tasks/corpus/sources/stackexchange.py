@@ -7,6 +7,7 @@ in a temporary SQLite file per site, so memory does not grow with a site.
 from __future__ import annotations
 
 import json
+import lzma
 import re
 import sqlite3
 import tempfile
@@ -14,12 +15,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tasks.corpus.documents import Document, Funnel
+from tasks.corpus.documents import Document, Funnel, encodable
 from tasks.corpus.language import identify
 from tasks.corpus.parameters import CorpusParameters
 
 # A dump packs about 5:1; more than this is not a dump.
 MAX_UNPACK_RATIO = 100
+MAX_INTEGER = 2**63 - 1  # what SQLite holds
 MAX_UNPACKED = 500_000_000_000
 _POST = re.compile(rb'PostTypeId="[12]"')
 _SITE_FILE = re.compile(r"^(?P<site>[a-z0-9.-]+?)(?:-Posts)?\.7z$", re.IGNORECASE)
@@ -83,7 +85,7 @@ def _unpack(path: Path, name: str, folder: Path, funnel: Funnel) -> Path | None:
                 return None
             folder.mkdir()
             archive.extract(path=folder, targets=["Posts.xml"])
-    except (py7zr.exceptions.ArchiveError, OSError, EOFError, ValueError) as error:
+    except (py7zr.exceptions.ArchiveError, lzma.LZMAError, OSError, EOFError, ValueError) as error:
         funnel.bad_file(name, "corrupt archive", error)
         return None
     unpacked = folder / "Posts.xml"
@@ -209,6 +211,8 @@ def _post(row: dict[str, str], funnel: Funnel) -> tuple[Any, ...] | None:
     try:
         identity, score = int(row["Id"]), int(row.get("Score", "0"))
         parent_id = int(parent) if kind == "2" and parent else None
+        if any(abs(number or 0) > MAX_INTEGER for number in (identity, score, parent_id)):
+            raise ValueError("beyond 64 bits")
     except (KeyError, ValueError):
         funnel.reject("read", "malformed row", body)
         return None
@@ -288,6 +292,7 @@ def _ready_documents(path: Path, name: str, funnel: Funnel) -> Iterator[Document
             if not isinstance(text, str) or not text.strip():
                 funnel.reject("read", "malformed record")
                 continue
+            text = encodable(text)
             funnel.keep("read", text)
             language, score = identify(text)
             meta = record.get("meta")

@@ -52,6 +52,11 @@ def start(config: EngineConfig) -> Accelerator:
         raise ConfigError(
             f"{config.world} processes were requested, Accelerate sees {accelerator.num_processes}"
         )
+    if accelerator.gradient_accumulation_steps != config.accumulation:
+        raise ConfigError(
+            f"Accelerate accumulates {accelerator.gradient_accumulation_steps} micro-batches, the"
+            f" run {config.accumulation}: unset ACCELERATE_GRADIENT_ACCUMULATION_STEPS"
+        )
     return accelerator
 
 

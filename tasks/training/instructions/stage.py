@@ -63,7 +63,13 @@ def fingerprint_instructions(root: str, sample: bool, run: RunContext) -> Any:
 
     digest = hashlib.sha256(listing.encode()).hexdigest()
     return run_stage(
-        FINGERPRINT, parameters, {}, run, write, sample=sample, extra_recipe={"listing": digest}
+        FINGERPRINT,
+        parameters,
+        {},
+        run,
+        write,
+        sample=sample,
+        extra_recipe={"listing": digest, "sample": sample},
     )
 
 
