@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from prefect import flow
 from pydantic import BaseModel, ConfigDict, Field
-from tasks.corpus.stage import assemble_corpus, fingerprint_source, prepare_source
 
 from flows.data import DataFolder, find_data
 from flows.session import recorded
 from registry.artifacts import ArtifactRef
 from tasks.corpus.mixture import SOURCES
 from tasks.corpus.parameters import CorpusParameters
+from tasks.corpus.stage import assemble_corpus, fingerprint_source, prepare_source
 from tasks.runner import settled
 
 
