@@ -51,7 +51,10 @@ def emit(value: dict[str, Any], as_json: bool, render: Callable[[], Any]) -> Non
     if as_json:
         sys.stdout.write(json.dumps(value, indent=2, default=str, sort_keys=True) + "\n")
     else:
-        out.print(render())
+        shown = render()
+        # A tree's lines are for reading and for piping: never folded, never read as markup.
+        plain = isinstance(shown, str)
+        out.print(shown, soft_wrap=plain, markup=not plain, highlight=not plain)
 
 
 @app.command()
