@@ -28,7 +28,8 @@ from tasks.training.parameters import FinetuningParameters, PretrainingParameter
 
 PRESETS = Path(__file__).parent / "presets"
 
-# The members become the choices of the Prefect form.
+# The members become the choices of the Prefect form. mypy cannot follow an enumeration whose
+# members are the files of a folder.
 Preset = StrEnum("Preset", {p.stem: p.stem for p in sorted(PRESETS.glob("*.yaml"))})  # type: ignore[misc]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 from rich.table import Table
@@ -100,24 +101,22 @@ def batch_report(reference: str, step: int) -> dict[str, Any]:
         place.registry, reference, kind=Kind.CHECKPOINT, stage="pretraining"
     )
     manifest = place.store.manifest(checkpoint)
-    inputs = {
-        name: place.store.lookup(key)
-        for name, key in manifest.input_keys.items()
-        if name in ("tokens", "tokenizer")
-    }
-    gone = [name for name in ("tokens", "tokenizer") if inputs.get(name) is None]
-    if gone:
-        raise ValueError(
-            f"checkpoint {checkpoint.digest[:12]}: its {' and '.join(gone)} are no longer in the"
-            " store; run the pipeline again to make them"
-        )
+    inputs: dict[str, Path] = {}
+    for name in ("tokens", "tokenizer"):
+        found = place.store.lookup(manifest.input_keys[name])
+        if found is None:
+            raise ValueError(
+                f"checkpoint {checkpoint.digest[:12]}: its {name} are no longer in the store; run"
+                " the pipeline again to make them"
+            )
+        inputs[name] = place.store.path(found)
     parameters = manifest.parameters
     if not 1 <= step <= parameters["steps"]:
         raise ValueError(f"step {step}: the run has steps 1 to {parameters['steps']}")
     summary = json.loads((place.store.path(checkpoint) / "summary.json").read_text())
     rows = describe_batch(
-        place.store.path(inputs["tokens"]),  # type: ignore[arg-type]
-        place.store.path(inputs["tokenizer"]),  # type: ignore[arg-type]
+        inputs["tokens"],
+        inputs["tokenizer"],
         context=parameters["context"],
         seed=parameters["seed"],
         step=step - 1,
