@@ -3,9 +3,6 @@
 One process: ``python -m tasks.training.engine.main``. Several: torchrun's agent starts the ranks
 (Accelerate's own ``launch --cpu --num_processes 2`` starts one, silently). The trainer writes to
 a log file, never to a pipe: whoever dies first, nobody blocks or breaks on the other.
-
-torchrun puts every rank into a session of its own, so the group of the child does not hold the
-ranks: their process ids are collected while they run, and all of them are waited for.
 """
 
 from __future__ import annotations
@@ -25,12 +22,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from tasks.training.engine.config import (
     EXIT_CONFIG,
     EXIT_DIVERGED,
-    EXIT_DONE,
     EXIT_PREEMPTED,
     ConfigError,
     EngineConfig,
@@ -39,9 +33,9 @@ from tasks.training.engine.config import (
 from tasks.training.engine.lifeline import LAUNCHER_PID, PR_SET_PDEATHSIG
 from tasks.training.engine.main import ATTEMPT
 from tasks.training.engine.metrics import TRAINING, heartbeat_path, parse_line
+from tasks.training.processes import Processes
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-DEAD_RANK_SECONDS = 5.0  # a rank is gone this long and the run is not: it is called dead
 HANG_FLOOR_SECONDS = 60.0
 HANG_STEPS = 10  # median steps without a sign of life
 FIRST_STEP_SECONDS = 3600.0  # without a sign of life before it is known how long a step takes
@@ -100,68 +94,6 @@ class _Tail:
         return fresh
 
 
-class _Processes:
-    """The child, its descendants and the ranks, remembered also when their parent is gone."""
-
-    def __init__(self, child: subprocess.Popen[bytes], ranks: Path, attempt: str) -> None:
-        self.child, self._ranks, self._attempt = child, ranks, attempt
-        self._known: dict[int, psutil.Process] = {}
-        self.rank_pids: dict[int, int] = {}
-        self._ended_well: set[int] = set()
-        self._missing_since: dict[int, float] = {}
-
-    def look(self) -> None:
-        """Remember every descendant that exists now."""
-        try:
-            top = psutil.Process(self.child.pid)
-            for process in (top, *top.children(recursive=True)):
-                self._known.setdefault(process.pid, process)
-        except psutil.NoSuchProcess:
-            pass  # it just ended: what it left is known from earlier looks and the rank files
-        for path in self._ranks.glob("*.json"):
-            told = json.loads(path.read_text(encoding="utf-8"))
-            if told["attempt"] != self._attempt:
-                continue
-            self.rank_pids[int(path.stem)] = told["pid"]
-            if told.get("code") in (EXIT_DONE, EXIT_PREEMPTED):
-                self._ended_well.add(int(path.stem))
-            if told["pid"] not in self._known and psutil.pid_exists(told["pid"]):
-                self._known[told["pid"]] = psutil.Process(told["pid"])
-
-    def alive(self) -> list[psutil.Process]:
-        """Processes of this run that still run (zombies do not)."""
-        self.child.poll()  # reaps it
-        return [p for p in self._known.values() if _runs(p)]
-
-    def dead_rank(self, now: float) -> int | None:
-        """A rank that has been gone for DEAD_RANK_SECONDS while the child still runs."""
-        for rank, pid in self.rank_pids.items():
-            process = self._known.get(pid)
-            if rank in self._ended_well or (process is not None and _runs(process)):
-                continue
-            if now - self._missing_since.setdefault(rank, now) > DEAD_RANK_SECONDS:
-                return rank
-        return None
-
-    def end(self, grace_seconds: float, clock: Callable[[], float]) -> None:
-        """SIGTERM to the group, up to ``grace_seconds``, SIGKILL, and wait until none is left."""
-        self.look()
-        if self.child.poll() is None:
-            _signal_group(self.child.pid, signal.SIGTERM)
-        for process in self.alive():
-            if process.pid != self.child.pid:  # ranks live in their own sessions
-                _signal(process, signal.SIGTERM)
-        deadline = clock() + grace_seconds
-        while self.alive() and clock() < deadline:
-            self.look()
-            time.sleep(0.1)
-        while remaining := self.alive():
-            for process in remaining:
-                _signal(process, signal.SIGKILL)
-            time.sleep(0.1)
-        self.child.wait()
-
-
 def launch(
     config_path: Path,
     *,
@@ -210,7 +142,7 @@ def launch(
             start_new_session=True,
             preexec_fn=_death_signal(),
         )
-    processes = _Processes(child, config.work / "ranks", attempt)
+    processes = Processes(child, config.work / "ranks", attempt)
     grace = config.grace_seconds
     try:
         watch = _Watch(heartbeat, clock, start_seconds)
@@ -356,24 +288,3 @@ def _death_signal() -> Callable[[], None] | None:
         return None
     prctl = ctypes.CDLL(None).prctl
     return lambda: prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-
-
-def _runs(process: psutil.Process) -> bool:
-    try:
-        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
-
-
-def _signal(process: psutil.Process, number: signal.Signals) -> None:
-    try:
-        process.send_signal(number)
-    except psutil.NoSuchProcess:
-        return  # it ended by itself, which is what was wanted
-
-
-def _signal_group(pid: int, number: signal.Signals) -> None:
-    try:
-        os.killpg(pid, number)
-    except ProcessLookupError:
-        return  # as above
