@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from tasks.training import launch as launching
 from tasks.training.engine.config import FAULTS_ALLOWED, ConfigError
 from tasks.training.engine.metrics import RunLog
 from tasks.training.launch import TrainerFailed, TrainerHung, TrainerPreempted, launch
+from tasks.training.processes import DEAD_RANK_SECONDS
 from tests.tasks.training.support import events, losses, write_config, write_tokens
 
 ALLOW = {FAULTS_ALLOWED: "1"}
@@ -78,6 +80,10 @@ def wait_until(condition: Any, seconds: float) -> bool:
     return bool(condition())
 
 
+def text_of(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
+
+
 slow = pytest.mark.slow
 
 
@@ -96,7 +102,7 @@ def test_two_processes_give_the_losses_of_one(
 
 
 def test_ranks_wait_for_the_one_that_writes_the_result(tokens: Path, tmp_path: Path) -> None:
-    longer = launching.DEAD_RANK_SECONDS + 2
+    longer = DEAD_RANK_SECONDS + 2
     fault = {"sleep_in_final": longer}
     work = train(tokens, tmp_path, world=2, micro_batch=4, steps=4, fault=fault)
     assert load_model(work / "final").config.vocab_size == 64
@@ -248,22 +254,24 @@ def test_second_launch_of_a_run_waits_for_the_first_and_resumes(
     tokens: Path, tmp_path: Path, undisturbed: Path
 ) -> None:
     slowly = write_config(tokens, tmp_path, steps=20, fault={"sleep_per_step": 0.2})
-    ended: list[str] = []
-
-    def first() -> None:
-        launch(slowly, log_path=tmp_path / "first.log", environment=ALLOW)
-        ended.append("first")
-
-    thread = threading.Thread(target=first)
-    thread.start()
-    assert wait_until(lambda: (tmp_path / "metrics.jsonl").exists(), 90)
-    launch(slowly, log_path=tmp_path / "second.log", environment=ALLOW)
-    ended.append("second")
-    thread.join()
-    assert ended == ["first", "second"]
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(launch, slowly, log_path=tmp_path / "first.log", environment=ALLOW)
+        assert wait_until(lambda: (tmp_path / "metrics.jsonl").exists(), 90)
+        (holder,) = rank_pids(tmp_path)
+        os.kill(holder, signal.SIGSTOP)  # however slowly the second one starts, it has to wait
+        second = pool.submit(launch, slowly, log_path=tmp_path / "second.log", environment=ALLOW)
+        try:
+            waiting = "waiting for another trainer"
+            assert wait_until(lambda: waiting in text_of(tmp_path / "second.log"), 50)
+        finally:
+            os.kill(holder, signal.SIGCONT)
+        first.result()
+        second.result()
+    # Which launch returns first is no matter of the lock; what the trainers did in which order is.
     names = [e["event"] for e in events(tmp_path) if e["event"] != "checkpoint"]
     assert names == ["started", "finished", "resumed", "finished"]
-    assert "waiting for another trainer" in (tmp_path / "second.log").read_text()
+    assert "resumed at step 20" in (tmp_path / "second.log").read_text()
+    assert "resumed at step" not in (tmp_path / "first.log").read_text()
     assert weights(tmp_path) == weights(undisturbed)
     assert losses(tmp_path) == losses(undisturbed)
 
