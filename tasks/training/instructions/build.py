@@ -1,4 +1,8 @@
-"""Instruction files to packed rows: read, deduplicate, cap, split, encode, pack."""
+"""Instruction files to packed rows: read, deduplicate, cap, split, encode, pack.
+
+Duplicates are removed before the cap is applied, so a cap of n gives n different examples wherever
+the file has as many.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +20,10 @@ import numpy as np
 
 from tasks.context import StageContext, StageResult, atomic_write_json, atomic_write_text
 from tasks.corpus.parallel import ordered_map
-from tasks.training.instructions.formats import Example, read_file
+from tasks.training.instructions.formats import read_file
 from tasks.training.instructions.packing import Encoded, Packed, pack
 from tasks.training.instructions.parameters import InstructionParameters
+from tasks.training.instructions.records import Example
 from tasks.training.instructions.template import encode, render
 
 _CHUNK = 1000
@@ -75,13 +80,14 @@ def collect(
 ) -> tuple[list[Task], dict[str, FileCounts], dict[str, str]]:
     """(examples that stay, counts by file, reason by file that gave none), files sorted by name.
 
-    An example is a duplicate when an earlier one has the same prompt and target.
+    An example is a duplicate when one before it in its file, or one that an earlier file gave, has
+    the same prompt and target. What an earlier file's cap left out does not count.
     Errors: ``InstructionDataError`` when a file's sha256 is not the one in ``digests``.
     """
     tasks: list[Task] = []
     counts: dict[str, FileCounts] = {}
     unread: dict[str, str] = {}
-    seen: set[bytes] = set()
+    given: set[bytes] = set()
     for name in sorted(set(files)):
         path = root / name
         if digests is not None:
@@ -97,20 +103,20 @@ def collect(
             rejected=content.rejected,
             examples=len(content.examples),
         )
-        fresh: list[Task] = []
+        fresh: dict[bytes, Task] = {}
         for example in content.examples:
             prompt, target = render(parameters.template, example)
             key = _hash(parameters.seed, prompt, target)
-            if key in seen:
+            if key in given or key in fresh:
                 count.duplicates += 1
                 continue
-            seen.add(key)
             held_out = in_validation(parameters.seed, prompt, parameters.validation_fraction)
-            fresh.append(Task(name, example, prompt, target, key, held_out))
+            fresh[key] = Task(name, example, prompt, target, key, held_out)
         cap: int = getattr(parameters.caps, content.family)
-        fresh.sort(key=lambda task: task.key)
-        count.over_cap = max(0, len(fresh) - cap)
-        tasks += fresh[:cap]
+        kept = [fresh[key] for key in sorted(fresh)[:cap]]
+        count.over_cap = len(fresh) - len(kept)
+        given.update(task.key for task in kept)
+        tasks += kept
         counts[name] = count
     return tasks, counts, unread
 

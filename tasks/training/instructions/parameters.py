@@ -11,7 +11,8 @@ class Caps(BaseModel):
     """Most examples taken from one file (one task), by the family of its format.
 
     Defaults: Chung et al. 2022, Table 23 (Muffin 30,000, T0-SF 20,000, CoT 100,000, NIV2 5,000).
-    0 leaves the family out. Which examples stay is decided by hash, not by their place.
+    0 leaves the family out. Duplicates are removed before the cap is applied. Which examples stay
+    is decided by hash, not by their place.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", title="Caps per file")

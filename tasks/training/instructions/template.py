@@ -7,7 +7,7 @@ crosses one: the target's tokens are the same whether or not the prompt stands b
 from __future__ import annotations
 
 from model.tokenizer import Tokenizer
-from tasks.training.instructions.formats import Example
+from tasks.training.instructions.records import Example
 
 
 class TemplateError(ValueError):

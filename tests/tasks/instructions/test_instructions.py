@@ -19,10 +19,11 @@ from hypothesis import strategies as st
 from model.tokenizer import Tokenizer
 from tasks.context import StageContext, recipe_parameters
 from tasks.training.instructions.build import InstructionDataError, build_instructions, collect
-from tasks.training.instructions.formats import Example, read_file
+from tasks.training.instructions.formats import read_file
 from tasks.training.instructions.order import InstructionOrder
 from tasks.training.instructions.packing import Encoded, pack
 from tasks.training.instructions.parameters import Caps, InstructionParameters
+from tasks.training.instructions.records import Example
 from tasks.training.instructions.stage import list_files
 from tasks.training.instructions.template import TemplateError, encode, render
 
@@ -265,6 +266,36 @@ def test_bad_records_are_counted_and_the_rest_is_read(write: Writer) -> None:
     assert len(rows.examples) == 1 and rows.rejected == {"not three columns": 1}
 
 
+@pytest.mark.parametrize(
+    ("instances", "definition", "read", "rejected"),
+    [
+        ([{"output": 7}, {"output": ["a"]}, 3, {"input": [], "output": "x"}], ["Sort."], 1,
+         {"output is no text": 1, "instance is no object": 1, "input is no text": 1}),
+        ([{"output": []}, {"output": "b"}], "Sort.", 1, {"empty target": 1}),
+        ([{"output": ["a"]}], None, 0, {"Definition is no text": 1}),
+        ([{"output": ["a"]}], ["Sort.", {}], 0, {"Definition is no text": 1}),
+        ({"output": "a"}, ["Sort."], 0, {"Instances is no list": 1}),
+    ],
+)  # fmt: skip
+def test_a_bad_instance_costs_nothing_but_itself(
+    write: Writer, instances: Any, definition: Any, read: int, rejected: dict[str, int]
+) -> None:
+    record = {"Definition": definition, "Instances": instances}
+    content = read_file(write("task.json", json.dumps(record)))
+    assert (len(content.examples), dict(content.rejected)) == (read, rejected)
+    if isinstance(definition, list) and len(definition) == 1 and read:
+        task = {"instruction": "Sort.", "instances": instances}
+        content = read_file(write("seed.json", json.dumps([task])))
+        instead = {"input is no text": 1, "output is no text": 2, "instance is no object": 1}
+        assert (len(content.examples), dict(content.rejected)) == (0, instead)
+
+
+def test_records_are_numbered_by_their_place_in_the_file(write: Writer) -> None:
+    good = lines({"instruction": "a", "output": "b"})
+    content = read_file(write("gaps.jsonl", good + "{broken\n\n" + good))
+    assert [example.record for example in content.examples] == [0, 2] and content.records == 3
+
+
 # ---- template --------------------------------------------------------------------------------
 
 
@@ -396,6 +427,37 @@ def test_counts_dedup_caps_and_reports(data: Path, tokenizer_file: Path, tmp_pat
     assert any("SOURCES.md" in note for note in result.notes)
     listed = [json.loads(line) for line in (out / "examples.jsonl").read_text().splitlines()]
     assert len(listed) == result.counts["examples"] + summary["splits"]["validation"]["examples"]
+
+
+def test_duplicates_are_removed_before_the_cap(write: Writer, tmp_path: Path) -> None:
+    def records(*numbers: int) -> str:
+        return lines(*({"instruction": f"n {n}", "output": "x"} for n in numbers))
+
+    write("a.jsonl", records(*range(8)) * 3)
+    write("b.jsonl", records(*range(10)))
+    write("c.jsonl", lines(*({"prompt": f"n {n}", "response": "x"} for n in range(12))))
+    names = [f"instruct/{name}.jsonl" for name in "abc"]
+    parameters = PARAMETERS.model_copy(update={"caps": Caps(instructions=4)})
+    tasks, counts, _ = collect(parameters, tmp_path / "data", names)
+    kept = {name: {task.prompt for task in tasks if task.file == name} for name in names}
+    # Of 12 different examples each file gives as many as its cap allows, none of them twice.
+    assert [len(kept[name]) for name in names] == [4, 4, 4]
+    assert len(set().union(*kept.values())) == 12
+    found = [(counts[n].examples, counts[n].duplicates, counts[n].over_cap) for n in names]
+    assert found == [(24, 16, 4), (10, 4, 2), (12, 8, 0)]
+
+
+def test_a_family_that_is_left_out_hides_no_example_of_another(
+    write: Writer, tmp_path: Path
+) -> None:
+    task = {"Definition": "Name it", "Instances": [{"input": "red", "output": "colour"}]}
+    write("a.json", json.dumps(task))
+    write("b.jsonl", lines({"instruction": "Name it", "input": "red", "output": "colour"}))
+    parameters = PARAMETERS.model_copy(update={"caps": Caps(natural_instructions=0)})
+    names = ["instruct/a.json", "instruct/b.jsonl"]
+    tasks, counts, _ = collect(parameters, tmp_path / "data", names)
+    assert [task.file for task in tasks] == ["instruct/b.jsonl"]
+    assert counts["instruct/a.json"].over_cap == 1 and counts["instruct/b.jsonl"].duplicates == 0
 
 
 def test_rows_hold_prompt_and_target_and_the_loss_is_on_the_target(
