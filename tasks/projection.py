@@ -1,7 +1,7 @@
 """What each entry of the registry's outbox becomes in MLflow.
 
 Every function is idempotent: an MLflow run is found by its tag ``arriero.run_id`` before it is
-made, and metrics are sent only beyond the last step that is there.
+made, and of metrics only the points are sent that are not there.
 """
 
 from __future__ import annotations
@@ -245,30 +245,29 @@ def small_files(manifest: Manifest) -> list[str]:
 
 
 def complete_metrics(client: MlflowClient, run_id: str, path: Path) -> None:
-    """Send the lines of ``metrics.jsonl`` beyond the last step that the run shows."""
+    """Send the points of ``metrics.jsonl`` that the run lacks; a point is a metric at a step.
+
+    A step's validation is a line of its own, and a live curve may have gaps.
+    """
     from mlflow.entities import Metric
 
     from tasks.tracking import read_metric_lines
 
-    rows = [r for r in read_metric_lines(path.read_text()) if "step" in r]
-    last = max((metric.step for metric in client.get_metric_history(run_id, "loss")), default=-1)
-    # A step's validation is a line of its own: it may be what the live curve lacks.
-    at_last = {name for row in rows if int(row["step"]) == last for name in row}
-    there = {
-        name
-        for name in at_last
-        if any(m.step == last for m in client.get_metric_history(run_id, _metric_name(name)))
-    }
-    batch = [
+    points = [
         Metric(_metric_name(name), float(value), int(row.get("time", 0) * 1000), int(row["step"]))
-        for row in rows
-        if int(row["step"]) >= last
+        for row in read_metric_lines(path.read_text())
+        if "step" in row
         for name, value in row.items()
         if name not in ("step", "time")
-        and not (int(row["step"]) == last and name in there)
         and isinstance(value, int | float)
         and not isinstance(value, bool)
     ]
+    there = {
+        (name, metric.step)
+        for name in sorted({point.key for point in points})
+        for metric in client.get_metric_history(run_id, name)
+    }
+    batch = [point for point in points if (point.key, point.step) not in there]
     for start in range(0, len(batch), 900):
         client.log_batch(run_id, metrics=batch[start : start + 900])
 

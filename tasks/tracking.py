@@ -134,6 +134,8 @@ def root_of(registry: Registry, record_id: str) -> Run:
 class LiveMetrics:
     """Sends a running stage's metrics to its MLflow run in batches, from a thread of its own.
 
+    MLflow keeps every point it is sent, so the stage must give a point only when its step will not
+    be done again (tasks/training/follow.py).
     Every failure ends the live curve only: the artifact's ``metrics.jsonl`` completes it later.
     """
 
@@ -144,9 +146,10 @@ class LiveMetrics:
         self._stopped = threading.Event()
 
     def __call__(self, values: Mapping[str, float], step: int) -> None:
-        """Queue one step's values; returns at once."""
+        """Queue one step's values; returns at once. ``time``: seconds since 1970 of the step."""
         numbers = {k: float(v) for k, v in values.items() if isinstance(v, int | float)}
-        self._queue.put((numbers, step, int(time.time() * 1000)))
+        at = numbers.pop("time", time.time())  # told later than it was: the checkpoint came first
+        self._queue.put((numbers, step, int(at * 1000)))
         if self._thread is None:
             self._thread = threading.Thread(target=self._send, daemon=True)
             self._thread.start()

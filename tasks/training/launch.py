@@ -18,7 +18,6 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,8 @@ from tasks.training.engine.config import (
 )
 from tasks.training.engine.lifeline import LAUNCHER_PID, PR_SET_PDEATHSIG
 from tasks.training.engine.main import ATTEMPT
-from tasks.training.engine.metrics import TRAINING, heartbeat_path, parse_line
+from tasks.training.engine.metrics import TRAINING, heartbeat_path
+from tasks.training.follow import Follower, News
 from tasks.training.processes import Processes
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -41,6 +41,7 @@ HANG_STEPS = 10  # median steps without a sign of life
 FIRST_STEP_SECONDS = 3600.0  # without a sign of life before it is known how long a step takes
 
 MetricsSink = Callable[[Mapping[str, float], int], None]
+EventsSink = Callable[[list[dict[str, Any]]], None]
 ProgressSink = Callable[[float, str], None]
 
 
@@ -60,46 +61,13 @@ class TrainerPreempted(RuntimeError):
     """The trainer was asked to stop and wrote a checkpoint; starting again continues it."""
 
 
-@dataclass
-class _Tail:
-    """Reads what was appended to metrics.jsonl since the last look, each step once."""
-
-    path: Path
-    offset: int = 0
-    inode: int = -1
-    last_step: int = 0
-    seconds: deque[float] = field(default_factory=lambda: deque(maxlen=101))
-
-    def new_lines(self) -> list[dict[str, Any]]:
-        if not self.path.exists():
-            return []
-        status = self.path.stat()
-        if status.st_ino != self.inode or status.st_size < self.offset:
-            self.offset, self.inode = 0, status.st_ino  # rewritten by a trainer that resumed
-        with self.path.open("rb") as handle:
-            handle.seek(self.offset)
-            data = handle.read()
-        whole = data[: data.rfind(b"\n") + 1]
-        self.offset += len(whole)
-        fresh = []
-        for line in filter(None, map(parse_line, whole.splitlines())):
-            if line["step"] < self.last_step:
-                continue
-            if "step_seconds" in line:
-                if line["step"] == self.last_step:
-                    continue
-                self.seconds.append(line["step_seconds"])
-            fresh.append(line)
-            self.last_step = line["step"]
-        return fresh
-
-
 def launch(
     config_path: Path,
     *,
     log_path: Path,
     on_metrics: MetricsSink = lambda values, step: None,
     on_progress: ProgressSink = lambda fraction, line: None,
+    on_events: EventsSink = lambda lines: None,
     environment: Mapping[str, str] | None = None,
     start_seconds: float = 600.0,
     poll_seconds: float = 0.5,
@@ -112,7 +80,10 @@ def launch(
 
     Args:
         log_path: the trainer's output is appended here.
-        on_metrics: called with each line of metrics.jsonl, ``(numbers, step)``.
+        on_metrics: called with each line of metrics.jsonl, ``(numbers, step)``, once no roll-back
+            can take it back: when a checkpoint covers its step, or the trainer has ended.
+        on_events: called with the lines of events.jsonl, those of earlier attempts first: one of
+            them may have been killed before it told them.
         start_seconds: longest wait for the first sign of life (imports, the processes' meeting).
 
     Raises:
@@ -128,7 +99,7 @@ def launch(
     attempt = uuid.uuid4().hex
     config.work.mkdir(parents=True, exist_ok=True)
     log_path.parent.mkdir(parents=True, exist_ok=True)
-    tail = _Tail(config.work / "metrics.jsonl")
+    follower = Follower(config.work)
     heartbeat = heartbeat_path(config.work, attempt)
     with log_path.open("ab") as log:
         log_start = log.tell()
@@ -148,23 +119,28 @@ def launch(
         watch = _Watch(heartbeat, clock, start_seconds)
         while child.poll() is None:
             processes.look()
-            _deliver(tail, config, on_metrics, on_progress)
+            news = follower.look()
+            _deliver(news, on_metrics, on_events)
+            _show(news, config, on_progress)
             if (rank := processes.dead_rank(clock())) is not None:
                 grace = min(grace, 5.0)  # the others wait for it in a collective: no save will come
                 raise TrainerFailed(f"rank {rank} died{_log_tail(log_path, log_start)}")
-            if watch.hung(tail.seconds):
+            if watch.hung(follower.step_seconds):
                 grace = min(grace, 5.0)
                 raise TrainerHung(
                     f"no sign of life for {watch.silent():.0f} s: the run hangs"
                     f"{_log_tail(log_path, log_start)}"
                 )
             time.sleep(poll_seconds)
-        _deliver(tail, config, on_metrics, on_progress)
     except BaseException:
         processes.end(grace, clock)
+        _deliver(follower.look(ended=True), on_metrics, on_events)
         raise
     # torchrun is gone; a rank that is not (it was slow to end) is given its grace too.
     processes.end(min(grace, 30.0), clock)
+    news = follower.look(ended=True)
+    _deliver(news, on_metrics, on_events)
+    _show(news, config, on_progress)
     heartbeat.unlink(missing_ok=True)
     _raise_for(child.returncode, config.work / "exit.json", attempt, log_path, log_start)
 
@@ -241,17 +217,19 @@ class _Watch:
         return silent > max(HANG_FLOOR_SECONDS, HANG_STEPS * median)
 
 
-def _deliver(
-    tail: _Tail, config: EngineConfig, on_metrics: MetricsSink, on_progress: ProgressSink
-) -> None:
-    for line in tail.new_lines():
-        step = line.pop("step")
+def _deliver(news: News, on_metrics: MetricsSink, on_events: EventsSink) -> None:
+    if news.events:
+        on_events(news.events)
+    for line in news.points:
         numbers = {k: float(v) for k, v in line.items() if isinstance(v, int | float)}
-        on_metrics(numbers, step)
-        if "loss" in numbers:
-            speed = numbers.get("tokens_per_s", 0.0)
-            text = f"step {step}/{config.steps}, loss {numbers['loss']:.3f}, {speed:,.0f} tokens/s"
-            on_progress(step / config.steps, text)
+        on_metrics(numbers, int(numbers.pop("step")))
+
+
+def _show(news: News, config: EngineConfig, on_progress: ProgressSink) -> None:
+    if (line := news.latest) is not None:
+        speed = line.get("tokens_per_s", 0.0)
+        text = f"step {line['step']}/{config.steps}, loss {line['loss']:.3f}, {speed:,.0f} tokens/s"
+        on_progress(line["step"] / config.steps, text)
 
 
 def _raise_for(

@@ -130,7 +130,7 @@ def test_large_and_binary_files_are_referenced_not_copied(
     assert model.tags["arriero.uri"] == ref.uri
 
 
-def test_metrics_are_sent_by_step_and_only_beyond_the_last_one(
+def test_metrics_are_sent_by_step_and_only_those_that_lack(
     place: Workplace, client: MlflowClient, attempt: Attempt
 ) -> None:
     record, ref = attempt(
@@ -145,6 +145,26 @@ def test_metrics_are_sent_by_step_and_only_beyond_the_last_one(
     assert [(m.step, m.value, m.timestamp) for m in loss] == [(1, 3.5, 100_000), (2, 3.0, 101_000)]
     assert [m.step for m in client.get_metric_history(run_id, "validation_loss")] == [2]
     assert client.get_metric_history(run_id, "skipped") == []
+
+
+def test_gaps_of_the_live_curve_are_filled_and_nothing_is_sent_twice(
+    place: Workplace, client: MlflowClient, attempt: Attempt
+) -> None:
+    rows = [{"step": n, "time": float(n), "loss": 4.0 - n, "rate": 0.5} for n in range(1, 5)]
+    rows[-1]["loss"] = None  # not finite: the step shows by its other metrics alone
+    record, ref = attempt(
+        Kind.CHECKPOINT,
+        "pretraining",
+        {"model.safetensors": "w", "logs/metrics.jsonl": jsonl(rows)},
+    )
+    run_id = projection.ensure_stage_run(client, place, record)
+    for step in (1, 3, 4):
+        client.log_metric(run_id, "rate", 0.5, timestamp=7, step=step)
+    client.log_metric(run_id, "loss", 3.0, timestamp=7, step=1)
+    project(client, place, "stage", stage_payload(record, ref))
+    rate, loss = (client.get_metric_history(run_id, name) for name in ("rate", "loss"))
+    assert sorted((m.step, m.timestamp) for m in rate) == [(1, 7), (2, 2000), (3, 7), (4, 7)]
+    assert sorted((m.step, m.value) for m in loss) == [(1, 3.0), (2, 2.0), (3, 1.0)]
 
 
 def test_a_validation_that_the_live_curve_lacks_is_sent(

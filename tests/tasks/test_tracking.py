@@ -9,7 +9,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import requests
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import PERMISSION_DENIED, RESOURCE_DOES_NOT_EXIST
 from sqlalchemy import select, update
 
 from registry import outbox, runs
@@ -153,12 +156,14 @@ def test_live_metrics_arrive_in_batches_and_are_completed_once(
     )
     live = tracking.LiveMetrics(place, record)
     for line in lines[:20]:
-        live({"loss": line["loss"]}, int(line["step"]))
+        live({"loss": line["loss"], "time": line["time"]}, int(line["step"]))
     live.close()
     client = MlflowClient(tracking_uri=mlflow_uri)
     run_id = tracking.mlflow_run_of(place, record)
     assert run_id is not None
-    assert [m.step for m in client.get_metric_history(run_id, "loss")] == list(range(1, 21))
+    arrived = [(m.step, m.timestamp) for m in client.get_metric_history(run_id, "loss")]
+    assert arrived == [(step, 1000 * step) for step in range(1, 21)]
+    assert client.get_metric_history(run_id, "time") == []
     # The outbox completes what came after the live curve ended.
     assert tracking.deliver(place) == 1
     history = sorted(client.get_metric_history(run_id, "loss"), key=lambda m: m.step)
@@ -199,3 +204,38 @@ def test_a_torn_last_line_of_metrics_is_left_out() -> None:
         {"step": 1},
         {"step": 2},
     ]
+
+
+@pytest.mark.parametrize(
+    ("failure", "delivered"),
+    [
+        (ValueError("a bad entry"), 1),
+        (FileNotFoundError("its report is gone"), 1),
+        (MlflowException("no such run", error_code=RESOURCE_DOES_NOT_EXIST), 1),
+        (ConnectionError("refused"), 0),
+        (TimeoutError("too slow"), 0),
+        (requests.ConnectionError("reset"), 0),
+        (MlflowException("no answer"), 0),
+        (MlflowException("who are you", error_code=PERMISSION_DENIED), 0),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+def test_only_failures_of_mlflow_itself_end_a_delivery(
+    place: Workplace,
+    mlflow_uri: str,
+    monkeypatch: pytest.MonkeyPatch,
+    failure: Exception,
+    delivered: int,
+) -> None:
+    with place.registry.session() as session:
+        for number in range(3):
+            outbox.enqueue(session, "bad" if number < 2 else "good", f"m:{number}", {})
+
+    def project(client: Any, place: Workplace, topic: str, payload: Any) -> None:
+        if topic == "bad":
+            raise failure
+
+    monkeypatch.setattr(projection, "project", project)
+    assert tracking.deliver(place) == delivered
+    attempts = {message.dedupe_key: message.attempts for message in waiting(place)}
+    assert attempts == {"m:0": 1, "m:1": 1} | ({} if delivered else {"m:2": 0})

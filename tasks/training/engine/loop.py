@@ -25,7 +25,7 @@ from tasks.training.engine.data import Order, make_batch, micro_batches, open_or
 from tasks.training.engine.distributed import StopRequested
 from tasks.training.engine.evaluate import validation_losses
 from tasks.training.engine.faults import Faults
-from tasks.training.engine.guards import Verdict, judge, skip_window
+from tasks.training.engine.guards import Diverged, Verdict, judge, skip_window
 from tasks.training.engine.loss import LossModule
 from tasks.training.engine.metrics import STARTING, RunLog
 from tasks.training.engine.optimizer import build_optimizer
@@ -107,6 +107,7 @@ class Session:
 
     def _run(self) -> Outcome:
         self.restore()
+        self.log.event("started" if self.saved_step < 0 else "resumed", self.state.step)
         self._settle_buckets()
         try:
             while self.state.step < self.config.steps:
@@ -179,13 +180,12 @@ class Session:
         newest = distributed.from_first_rank(newest)
         if newest < 0:
             self._initial_state()
-            self.log.event("started", 0)
         else:
             saved, tensors = checkpoint.load(self.checkpoints / checkpoint.directory_name(newest))
             self._check_identity(saved["identity"])
             self.state.restore(saved["state"], tensors)
-            self.log.event("resumed", newest)
-            print(f"resumed at step {newest}", flush=True)
+            if self.rank == 0:
+                print(f"continued from the checkpoint of step {newest}", flush=True)
         self.saved_step = newest
         self.state.skipped = sorted({*self.state.skipped, *self.config.skip_batches})
         self.log.resume_at(self.state.step)
@@ -239,7 +239,11 @@ class Session:
         before = TrainState(self.state.model, self.state.optimizer, **self.state.scalars())
         self.log.event("rolling_back", before.step, data_batches=before.streak)
         self.restore()
-        skip_window(before, self.state, self.config)
+        try:
+            skip_window(before, self.state, self.config)
+        except Diverged:
+            self.log.event("gave_up", before.step, data_batches=before.streak)
+            raise
         self.log.event("rolled_back", self.state.step, skipped=self.state.skipped)
 
     def _settle_buckets(self) -> None:

@@ -117,8 +117,8 @@ class RunLog:
         }
 
     def metrics(self, step: int, **values: Any) -> None:
-        """One line of metrics.jsonl; ``step`` = optimizer steps done."""
-        self._append("metrics.jsonl", {"step": step, **values})
+        """One line of metrics.jsonl: ``step`` = optimizer steps done, wall-clock ``time``."""
+        self._append("metrics.jsonl", {"step": step, "time": self._wall(), **values})
 
     def event(self, name: str, step: int, **details: Any) -> None:
         """One line of events.jsonl, with the wall-clock time."""

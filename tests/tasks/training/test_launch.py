@@ -270,8 +270,8 @@ def test_second_launch_of_a_run_waits_for_the_first_and_resumes(
     # Which launch returns first is no matter of the lock; what the trainers did in which order is.
     names = [e["event"] for e in events(tmp_path) if e["event"] != "checkpoint"]
     assert names == ["started", "finished", "resumed", "finished"]
-    assert "resumed at step 20" in (tmp_path / "second.log").read_text()
-    assert "resumed at step" not in (tmp_path / "first.log").read_text()
+    assert "the checkpoint of step 20" in (tmp_path / "second.log").read_text()
+    assert "the checkpoint of step" not in (tmp_path / "first.log").read_text()
     assert weights(tmp_path) == weights(undisturbed)
     assert losses(tmp_path) == losses(undisturbed)
 

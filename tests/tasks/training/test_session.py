@@ -179,7 +179,10 @@ def test_roll_back_ends_where_a_run_without_those_batches_ends(
     summary = json.loads((rolled / "final/summary.json").read_text())
     assert summary["skipped_batches"] == bad and summary["rollbacks"] == 1
     assert summary["bad_steps"] == 3
-    assert losses(rolled) == losses(clean)  # each step stands in the file once
+    assert losses(rolled) == losses(clean)
+    steps = [line["step"] for line in read_lines(rolled / "metrics.jsonl") if "loss" in line]
+    assert steps == list(range(1, 13))  # each stands in the file once
+    assert timings(rolled)["sessions"] == 1  # a roll-back is no new start
 
 
 @pytest.mark.parametrize("stop_at", [5, 6, 7])
