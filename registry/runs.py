@@ -7,6 +7,7 @@ own. State changes are conditional updates, so two reporters of one end cannot b
 from __future__ import annotations
 
 import getpass
+import json
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -42,6 +43,7 @@ __all__ = [
     "models_without_evaluation",
     "record_evaluations",
     "record_event",
+    "record_events_once",
     "record_metric_summary",
     "start_run",
 ]
@@ -218,6 +220,33 @@ def record_event(
         add_event(session, kind, payload, run_id=run_id)
 
 
+def record_events_once(
+    registry: Registry, run_id: str, events: Sequence[tuple[str, Mapping[str, Any]]]
+) -> int:
+    """Record ``(kind, payload)`` events of a run, without those that it or another attempt of its
+    recipe has recorded in the same words; how many were new.
+
+    For events that are read from a log that outlives attempts. One writer per recipe at a time.
+    """
+    with registry.session() as session:
+        run = session.get(Run, run_id)
+        if run is None:
+            raise UnknownRun(f"no run {run_id} in the registry")
+        same = Run.id == run_id if run.recipe is None else Run.recipe == run.recipe
+        known = session.execute(
+            select(Event.kind, Event.payload)
+            .join(Run, Event.run_id == Run.id)
+            .where(same, Event.kind.in_({kind for kind, _ in events}))
+        )
+        recorded = {(kind, _words(payload)) for kind, payload in known}
+        before = len(recorded)
+        for kind, payload in events:
+            if (kind, _words(payload)) not in recorded:
+                recorded.add((kind, _words(payload)))
+                add_event(session, kind, payload, run_id=run_id)
+        return len(recorded) - before
+
+
 def record_metric_summary(registry: Registry, run_id: str, rows: Iterable[MetricRow]) -> None:
     """Record or replace the metric summaries of a run."""
     with registry.session() as session:
@@ -280,6 +309,10 @@ def list_metrics(registry: Registry, run_id: str) -> Sequence[MetricSummary]:
     query = select(MetricSummary).where(MetricSummary.run_id == run_id).order_by(MetricSummary.name)
     with registry.reading() as session:
         return session.scalars(query).all()
+
+
+def _words(payload: Mapping[str, Any]) -> str:
+    return json.dumps(payload, sort_keys=True)
 
 
 def _next_attempt(

@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,10 @@ def _no_metrics(values: Mapping[str, float], step: int) -> None:
     """Metric sink of a stage that nobody tracks."""
 
 
+def _no_events(events: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+    """Event sink of a stage that no registry records."""
+
+
 @dataclass(frozen=True)
 class StageContext:
     """Where one attempt of a stage writes and whom it tells.
@@ -31,6 +35,8 @@ class StageContext:
     work: scratch directory of the recipe; survives attempts, so resumable state lives here.
     progress: ``progress(fraction in 0..1, one line)``.
     metrics: ``metrics({name: value}, step)``; delivered to the tracker outside the stage.
+    events: ``events([(kind, payload), ...])``; recorded in the registry with this attempt, each
+        once even when several attempts of the recipe tell of it.
     attempt: 1 for the first try of this recipe in this run.
     """
 
@@ -38,6 +44,7 @@ class StageContext:
     work: Path
     progress: Callable[[float, str], None] = _no_progress
     metrics: Callable[[Mapping[str, float], int], None] = _no_metrics
+    events: Callable[[Sequence[tuple[str, Mapping[str, Any]]]], None] = _no_events
     log: logging.Logger = field(default_factory=lambda: logging.getLogger("arriero"))
     attempt: int = 1
 

@@ -211,6 +211,7 @@ class _Attempt:
                 out=staging,
                 work=place.store.work_dir(self.key),
                 progress=progress,
+                events=lambda told: runs.record_events_once(place.registry, record_id, told),
                 log=log,
                 attempt=attempt,
                 **({"metrics": metrics} if metrics else {}),

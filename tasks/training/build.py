@@ -29,6 +29,16 @@ from tasks.training.parameters import (
     TrainingParameters,
 )
 
+# What the trainer decides about its own run (engine/guards.py, engine/checkpoint.py), by the name
+# in events.jsonl, and how the registry calls it.
+DECISIONS = {
+    "step_skipped": "step-skipped",
+    "rolling_back": "rolling-back",
+    "rolled_back": "rolled-back",
+    "gave_up": "gave-up",
+    "checkpoint_refused": "checkpoint-refused",
+}
+
 
 def build_pretraining(
     parameters: PretrainingParameters, tokens: Path, tokenizer: Path, context: StageContext
@@ -170,7 +180,13 @@ def train(
     """
     run_json, log_path = context.work / "run.json", context.work / "trainer.log"
     atomic_write_text(run_json, config.model_dump_json(indent=2) + "\n")
-    launch(run_json, log_path=log_path, on_metrics=context.metrics, on_progress=context.progress)
+    launch(
+        run_json,
+        log_path=log_path,
+        on_metrics=context.metrics,
+        on_progress=context.progress,
+        on_events=lambda lines: context.events(decisions(lines)),
+    )
     for name in ("model.safetensors", "config.json", "summary.json"):
         shutil.copyfile(context.work / "final" / name, context.out / name)
     shutil.copyfile(tokenizer, context.out / "tokenizer.model")
@@ -192,6 +208,15 @@ def train(
         reproducibility="bit" if config.device == "cpu" else "numeric: loss within 1e-2",
         notes=notes,
     )
+
+
+def decisions(lines: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
+    """``(kind, payload)`` of those lines of events.jsonl that are decisions; ``at`` tells when."""
+    return [
+        (DECISIONS[line["event"]], {name: value for name, value in line.items() if name != "event"})
+        for line in lines
+        if line["event"] in DECISIONS
+    ]
 
 
 def read_summary(directory: Path) -> dict[str, Any]:

@@ -228,3 +228,26 @@ def test_evaluation_of_an_unknown_model_is_refused(registry: Registry, put: Any)
     stranger = artifact.model_copy(update={"key": "0" * 64})
     with pytest.raises(ValueError, match="to attach evaluations to"):
         evaluate(registry, artifact, stranger, ROW)
+
+
+def test_events_of_a_log_are_recorded_once_however_many_attempts_read_it(
+    registry: Registry,
+) -> None:
+    first = runs.start_run(registry, flow="pretraining", stage="pretraining", recipe="ab")
+    lines = [("step-skipped", {"step": 3, "at": 1700000000.25}), ("gave-up", {"step": 3, "at": 2})]
+    assert runs.record_events_once(registry, first, lines[:1]) == 1
+    assert runs.record_events_once(registry, first, lines[:1]) == 0
+    second = runs.start_run(registry, flow="pretraining", stage="pretraining", recipe="ab")
+    assert runs.record_events_once(registry, second, lines) == 1
+    other = runs.start_run(registry, flow="pretraining", stage="pretraining", recipe="cd")
+    assert runs.record_events_once(registry, other, lines) == 2
+    assert runs.record_events_once(registry, other, []) == 0
+    told = [(event.run_id, event.kind) for event in reversed(runs.list_events(registry))]
+    assert told == [
+        (first, "step-skipped"),
+        (second, "gave-up"),
+        (other, "step-skipped"),
+        (other, "gave-up"),
+    ]
+    with pytest.raises(runs.UnknownRun):
+        runs.record_events_once(registry, "nobody", lines)
