@@ -77,6 +77,7 @@ def environment(settings: Settings, stack: Stack) -> dict[str, str]:
     out, CSRF and origins on a loopback server, result pickles, busy-waiting OpenMP threads.
     """
     home = settings.home
+    mlflow = stack.ports["mlflow"]
     origins = f"{stack.url('prefect')},http://localhost:{stack.ports['prefect']}"
     values = {
         MARK: stack.mark,
@@ -108,6 +109,8 @@ def environment(settings: Settings, stack: Stack) -> dict[str, str]:
         "PREFECT_SERVER_SERVICES_LATE_RUNS_AFTER_SECONDS": "600",
         "DO_NOT_TRACK": "true",
         "MLFLOW_DISABLE_TELEMETRY": "true",
+        # Its default also takes names such as 10.example.org, which anybody can let point here.
+        "MLFLOW_SERVER_ALLOWED_HOSTS": f"127.0.0.1:{mlflow},localhost:{mlflow}",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
         "HF_HUB_OFFLINE": "1",
@@ -133,7 +136,7 @@ def command(settings: Settings, stack: Stack, name: str) -> list[str]:
         arguments = ["prefect", "worker", "start", "--pool", POOL, "--type", "process"]
         return [sys.executable, "-m", *arguments, "--name", own, "--limit", "4"]
     arguments = {
-        "prefect": ["prefect", "server", "start", "--host", "127.0.0.1"],
+        "prefect": ["flows.prefect_server"],
         "mlflow": ["mlflow", "server", "--host", "127.0.0.1", "--workers", "1"]
         + ["--backend-store-uri", f"sqlite:///{mlflow_home / 'mlflow.sqlite'}"]
         + ["--artifacts-destination", str(mlflow_home / "artifacts")],

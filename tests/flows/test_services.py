@@ -149,6 +149,7 @@ def test_automations_and_deployments_are_registered_once(services: Services) -> 
 def test_a_web_page_of_another_origin_gets_nothing(services: Services) -> None:
     foreign = {"Origin": "http://evil.example"}
     answer = httpx.get(f"{services.api}/health", headers=foreign)
+    assert answer.status_code == 403
     assert "access-control-allow-origin" not in answer.headers
     own = {"Origin": f"http://127.0.0.1:{services.ports['prefect']}"}
     allowed = httpx.get(f"{services.api}/health", headers=own)
@@ -158,6 +159,43 @@ def test_a_web_page_of_another_origin_gets_nothing(services: Services) -> None:
     wrong = {**services.headers(), "Prefect-Csrf-Token": "0f"}
     assert httpx.post(where, json={}, headers=wrong).status_code == 403
     assert services.post("/flow_runs/filter", {}).status_code == 200
+
+
+def test_a_foreign_name_of_this_machine_is_refused(services: Services) -> None:
+    """A page of a site whose name points to 127.0.0.1 would be of the servers' own origin."""
+    for service, path in (
+        ("prefect", "/api/csrf-token?client=evil"),
+        ("prefect", "/"),
+        ("mlflow", "/ajax-api/2.0/mlflow/experiments/search?max_results=1"),
+        ("dashboard", "/"),
+    ):
+        port = services.ports[service]
+        address = f"http://127.0.0.1:{port}{path}"
+        for host in ("evil.example", f"10.evil.example:{port}", f"evil.example:{port}"):
+            answer = httpx.get(address, headers={"Host": host})
+            assert answer.status_code in (400, 403), (service, host, answer.status_code)
+        own = {"Host": f"localhost:{port}"}
+        assert httpx.get(address, headers=own, follow_redirects=True).status_code == 200, service
+
+
+def test_a_websocket_of_another_origin_is_refused(services: Services) -> None:
+    def answer(origin: str) -> bytes:
+        port = services.ports["prefect"]
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+            lines = [
+                "GET /api/events/in HTTP/1.1",
+                f"Host: 127.0.0.1:{port}",
+                f"Origin: {origin}",
+                "Upgrade: websocket",
+                "Connection: Upgrade",
+                "Sec-WebSocket-Key: MDEyMzQ1Njc4OTAxMjM0NQ==",
+                "Sec-WebSocket-Version: 13",
+            ]
+            connection.sendall("\r\n".join([*lines, "", ""]).encode())
+            return connection.recv(64)
+
+    assert b" 403 " in answer("http://evil.example")
+    assert b" 101 " in answer(f"http://127.0.0.1:{services.ports['prefect']}")
 
 
 def test_services_listen_on_the_loopback_only(services: Services) -> None:
