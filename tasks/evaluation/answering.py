@@ -15,6 +15,7 @@ from tasks.evaluation.benchmarks.base import (
     choice_predictions,
     pass_at_k,
 )
+from tasks.evaluation.bubblewrap import Mode
 from tasks.evaluation.generation import Job, Sampling, generate_texts
 from tasks.evaluation.items import BenchmarkDataError, Item
 from tasks.evaluation.parameters import EvaluationParameters
@@ -28,7 +29,7 @@ from tasks.evaluation.requests import (
     fit_prompt,
     token_pair,
 )
-from tasks.evaluation.sandbox import Limits, Mode, run_program
+from tasks.evaluation.sandbox import run_program
 from tasks.evaluation.scorer import Score
 
 Request = ChoiceRequest | GenerationRequest
@@ -193,13 +194,7 @@ def _answer_code(
     sampling = Sampling(parameters.code_temperature, parameters.code_top_p, parameters.seed)
     samples = parameters.code_samples
     texts, fits = _generate(requests, engine, parameters, sampling, samples)
-    bounds = parameters.sandbox
-    limits = Limits(
-        seconds=bounds.seconds,
-        memory_bytes=bounds.memory_mib * 2**20,
-        processes=bounds.processes,
-        file_bytes=bounds.file_mib * 2**20,
-    )
+    limits = parameters.sandbox.limits()
     programs = [
         benchmark.program(item, text)
         for item, own in zip(items, texts, strict=True)
@@ -209,13 +204,15 @@ def _answer_code(
         outcomes = list(pool.map(lambda text: run_program(text, limits, sandbox), programs))
     records = []
     for number, (item, own, fitted) in enumerate(zip(items, texts, fits, strict=True)):
-        verdicts = [o.verdict for o in outcomes[number * samples : (number + 1) * samples]]
+        judged = outcomes[number * samples : (number + 1) * samples]
+        verdicts = [outcome.verdict for outcome in judged]
         passed = verdicts.count("passed")
         records.append(
             {
                 "id": item.id,
                 "generations": own,
                 "verdicts": verdicts,
+                "details": [outcome.detail for outcome in judged],
                 "values": {
                     metric: pass_at_k(samples, passed, int(metric.removeprefix("pass@")))
                     for metric in metrics_of(benchmark, parameters)

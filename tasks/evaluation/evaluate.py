@@ -26,6 +26,7 @@ from tasks.evaluation.answering import (
 )
 from tasks.evaluation.benchmarks.base import Benchmark, ChoiceBenchmark, CodeBenchmark
 from tasks.evaluation.benchmarks.registry import benchmark as find_benchmark
+from tasks.evaluation.bubblewrap import Mode
 from tasks.evaluation.items import (
     BenchmarkMissingError,
     Item,
@@ -70,10 +71,11 @@ def build_evaluation(
     engine: loaded from ``model_dir`` unless given.
 
     A benchmark whose files are absent, or a code benchmark without a sandbox, gives rows
-    ``not run``. Raises BenchmarkDataError for files that are there and wrong.
+    ``not run``. Raises BenchmarkDataError for files that are there and wrong, SandboxError for a
+    sandbox that breaks under way; what was answered before is not asked again.
     """
     started = time.monotonic()
-    probed = sandbox.probe()
+    probed = sandbox.probe(parameters.sandbox.limits())
     plans, notes = [], []
     for listed in parameters.benchmarks:
         plan, note = make_plan(parameters, listed, bench_root, probed)
@@ -132,9 +134,19 @@ def build_evaluation(
             "truncated": truncated,
         },
         seeds={"evaluation": parameters.seed},
-        reproducibility="bit" if device in ("cpu", "none") else "numeric: 1e-4 per log-likelihood",
+        reproducibility=_reproducibility(plans, device),
         notes=notes + [f"{p.benchmark.name}: not run: {p.reason}" for p in plans if p.reason],
     )
+
+
+def _reproducibility(plans: Sequence[Plan], device: str) -> str:
+    """The class of the whole artifact: that of its least certain rows."""
+    bounds = []
+    if device not in ("cpu", "none"):
+        bounds.append("1e-4 per log-likelihood")
+    if any(isinstance(plan.benchmark, CodeBenchmark) for plan in plans if plan.reason is None):
+        bounds.append("a program near the time limit, or that draws at random, may end otherwise")
+    return f"numeric: {'; '.join(bounds)}" if bounds else "bit"
 
 
 def load_engine(parameters: EvaluationParameters, model_dir: Path) -> Engine:
@@ -191,7 +203,7 @@ def _run(
     parameters: EvaluationParameters,
     plan: Plan,
     engine: Engine,
-    mode: sandbox.Mode | None,
+    mode: Mode | None,
     context: StageContext,
     before: int,
     total: int,

@@ -6,6 +6,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from tasks.evaluation.sandbox import Limits
+
 BenchmarkName = Literal[
     "boolq",
     "piqa",
@@ -71,6 +73,15 @@ class SandboxLimits(BaseModel):
         ge=1,
         le=4096,
     )
+
+    def limits(self) -> Limits:
+        """The same in the sandbox's units."""
+        return Limits(
+            seconds=self.seconds,
+            memory_bytes=self.memory_mib * 2**20,
+            processes=self.processes,
+            file_bytes=self.file_mib * 2**20,
+        )
 
 
 class EvaluationParameters(BaseModel):

@@ -19,6 +19,11 @@ standard input, which is empty before the program starts. A program that searche
 memory can still forge it: this guards against wrong and careless code, and keeps hostile code in.
 Of hostile code in the tests' own process no verdict can be certain.
 
+The driver also says when the program begins. The time limit runs from there, and a sandbox that
+ends or hangs before it is a `SandboxError`, never a verdict. Sets of strings have one order in
+every run (PYTHONHASHSEED); a program that draws at random, or that takes about as long as the time
+limit, may still end otherwise another time.
+
 Modes, tried in this order by `probe` with real programs:
 - ``bwrap``: bubblewrap started by an ordinary user (our own; for root, uid 65534), all namespaces;
   where bubblewrap can (0.8.0, /proc/sys writable) the program can make no user namespaces.
@@ -39,18 +44,21 @@ import selectors
 import shutil
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
-Mode = Literal["bwrap", "bwrap-drop"]
+from tasks.evaluation import bubblewrap
+from tasks.evaluation.bubblewrap import Mode
+
 Verdict = Literal["passed", "failed", "timeout"]
 
-NOBODY = 65534
+START_SECONDS = 60.0  # for namespaces and interpreter, on a machine that is busy or short of memory
 _REPORT_LIMIT = 4096  # bytes of the verdict pipe that are read
+
+
+class SandboxError(RuntimeError):
+    """The sandbox broke before the program began: says nothing about the program."""
 
 
 @dataclass(frozen=True)
@@ -85,67 +93,36 @@ class Probe:
     reason: str
 
 
-# Runs inside. Reads {token, program, limits} to the end of standard input, then gives up everything
-# that the program must not have. `-I -S` keeps site-packages and the environment out.
-_DRIVER = r"""
-import json, os, resource, sys
-job = json.load(sys.stdin.buffer)
-null = os.open("/dev/null", os.O_RDWR)
-report = os.dup(job["report"])
-os.close(job["report"])
-os.dup2(null, 0)
-if job["drop"] is not None:
-    os.setgroups([])
-    os.setgid(job["drop"])
-    os.setuid(job["drop"])
-for name, value in job["limits"].items():
-    resource.setrlimit(getattr(resource, name), (value, value))
-os.chdir("/tmp")
-os.dup2(null, 2)
-def run(token, program):
-    message = {"failed": "SystemExit"}
-    try:
-        exec(compile(program, "program.py", "exec"), {"__name__": "__main__"})
-        message = {"token": token}
-    except BaseException as error:
-        message = {"failed": (type(error).__name__ + ": " + str(error))[:300]}
-    os.write(report, json.dumps(message).encode()[:4000])
-    os._exit(0)
-token, program = job.pop("token"), job.pop("program")
-run(token, program)
-"""
-
-
-def probe() -> Probe:
-    """Find a working mode once per process, by running a program that must pass in each."""
-    return _probe(shutil.which("bwrap"))
+def probe(limits: Limits | None = None) -> Probe:
+    """Find a mode that works under ``limits`` (the default ones), by running a program that must
+    pass in each; once per process."""
+    return _probe(shutil.which("bwrap"), limits or Limits())
 
 
 @functools.cache
-def _probe(bwrap: str | None) -> Probe:
+def _probe(bwrap: str | None, limits: Limits) -> Probe:
     if bwrap is None:
         return Probe(None, "bubblewrap (bwrap) is not installed")
     reasons = []
     modes: tuple[Mode, ...] = ("bwrap", "bwrap-drop") if os.geteuid() == 0 else ("bwrap",)
     for mode in modes:
         program = "import os, math\nassert os.getuid() != 0 and math.sqrt(4) == 2\n"
-        outcome = run_program(program, Limits(), mode)
+        try:
+            outcome = run_program(program, limits, mode)
+        except SandboxError as error:
+            reasons.append(f"{mode}: {error}")
+            continue
         if outcome.passed:
             return Probe(mode, f"bubblewrap, mode {mode}")
         reasons.append(f"{mode}: {outcome.detail or outcome.verdict}")
     return Probe(None, "bubblewrap is installed but does not work here: " + "; ".join(reasons))
 
 
-def run_program(
-    program: str,
-    limits: Limits,
-    mode: Mode,
-    *,
-    clock: Callable[[], float] = time.monotonic,
-) -> Outcome:
+def run_program(program: str, limits: Limits, mode: Mode) -> Outcome:
     """Run ``program`` to its end inside the sandbox; it passes if nothing is raised.
 
-    Returns when the program, and everything it started, is gone.
+    Returns when the program, and everything it started, is gone. Raises SandboxError if it could
+    not be begun.
     """
     token = secrets.token_hex(32)
     drop = 60000 + secrets.randbelow(5000) if mode == "bwrap-drop" else None
@@ -164,104 +141,41 @@ def run_program(
             "RLIMIT_CORE": 0,
         },
     }
-    as_nobody = mode == "bwrap" and os.geteuid() == 0
+    nobody = bubblewrap.NOBODY if mode == "bwrap" and os.geteuid() == 0 else None
     try:
         process = subprocess.Popen(
-            _command(mode, limits),
+            bubblewrap.command(mode, limits.file_bytes),
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             pass_fds=(write_end,),
-            env={"PATH": "/usr/bin:/bin", "PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8"},
+            env=bubblewrap.ENVIRONMENT,
             cwd="/",
             start_new_session=True,
-            user=NOBODY if as_nobody else None,
-            group=NOBODY if as_nobody else None,
-            extra_groups=[] if as_nobody else None,
+            user=nobody,
+            group=nobody,
+            extra_groups=None if nobody is None else [],
         )
     except OSError as error:
         os.close(read_end)
         os.close(write_end)
-        return Outcome("failed", f"bubblewrap does not start: {error.strerror}")
+        raise SandboxError(f"bubblewrap does not start: {error.strerror}") from error
     os.close(write_end)
     try:
-        return _supervise(process, read_end, json.dumps(job).encode(), token, limits, clock)
+        return _supervise(process, read_end, json.dumps(job).encode(), token, limits)
     finally:
         _kill(process)
         os.close(read_end)
 
 
-def _command(mode: Mode, limits: Limits) -> list[str]:
-    interpreter, prefix = _interpreter()
-    command = [shutil.which("bwrap") or "bwrap", "--die-with-parent", "--new-session"]
-    if mode == "bwrap":
-        command += ["--unshare-all"]
-        # A user namespace of its own would give a program capabilities over kernel interfaces that
-        # are closed to it otherwise.
-        if _disables_userns(command[0]):
-            command += ["--unshare-user", "--disable-userns"]
-    else:
-        # Root's own namespaces but the user's: so the user id that the driver takes is a real one
-        # and the limit on processes binds. Only the two capabilities for taking it are kept.
-        command += ["--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"]
-        command += ["--unshare-cgroup-try", "--cap-drop", "ALL"]
-        command += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
-    for path in ("/usr", "/lib", "/lib64", "/bin"):
-        command += ["--ro-bind-try", path, path]
-    if not prefix.startswith("/usr/") and prefix != "/usr":
-        # bubblewrap makes missing parents with mode 0700: a user id that is dropped to could not
-        # pass through them.
-        for parent in reversed(Path(prefix).parents[:-1]):
-            command += ["--perms", "0755", "--dir", str(parent)]
-        command += ["--ro-bind", prefix, prefix]
-    command += ["--dev", "/dev", "--remount-ro", "/dev"]
-    command += ["--perms", "1777", "--size", str(limits.file_bytes), "--tmpfs", "/tmp"]
-    command += ["--remount-ro", "/", "--chdir", "/tmp"]
-    return [*command, "--", interpreter, "-I", "-S", "-B", "-c", _DRIVER]
-
-
-@functools.cache
-def _disables_userns(bwrap: str) -> bool:
-    """Whether bubblewrap can forbid further user namespaces here, found by trying.
-
-    Older ones than 0.8.0 do not know how, and in a container whose /proc/sys is read-only none can.
-    """
-    command = [bwrap, "--unshare-all", "--unshare-user", "--disable-userns", "--ro-bind", "/", "/"]
-    nobody = NOBODY if os.geteuid() == 0 else None
-    try:
-        tried = subprocess.run(
-            [*command, "--", "/bin/true"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=10,
-            check=False,
-            cwd="/",
-            env={"PATH": "/usr/bin:/bin"},
-            user=nobody,
-            group=nobody,
-            extra_groups=None if nobody is None else [],
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return False  # it does not run at all: the program's own start says why
-    return tried.returncode == 0
-
-
-def _interpreter() -> tuple[str, str]:
-    """This process's Python without its virtual environment: executable and prefix."""
-    return os.path.realpath(sys.executable), os.path.realpath(sys.base_prefix)
-
-
 def _supervise(
-    process: subprocess.Popen[bytes],
-    read_end: int,
-    job: bytes,
-    token: str,
-    limits: Limits,
-    clock: Callable[[], float],
+    process: subprocess.Popen[bytes], read_end: int, job: bytes, token: str, limits: Limits
 ) -> Outcome:
     """Hand the job over, wait for the end or the limit, judge by the token alone."""
     assert process.stdin is not None and process.stderr is not None
-    deadline = clock() + limits.seconds
+    begun = json.dumps({"started": token}).encode() + b"\n"
+    started = False
+    deadline = time.monotonic() + START_SECONDS
     # It may have ended before it read the job; its standard error then says why.
     with contextlib.suppress(BrokenPipeError):
         process.stdin.write(job)
@@ -271,9 +185,11 @@ def _supervise(
         selector.register(read_end, selectors.EVENT_READ)
         selector.register(process.stderr, selectors.EVENT_READ)
         while selector.get_map() and len(report) <= _REPORT_LIMIT:
-            left = deadline - clock()
-            if left <= 0:
+            left = deadline - time.monotonic()
+            if left <= 0 and started:
                 return Outcome("timeout")
+            if left <= 0:
+                raise SandboxError(f"the program was not started within {START_SECONDS:g} s")
             for key, _ in selector.select(min(left, 0.2)):
                 data = os.read(key.fd, _REPORT_LIMIT)
                 if not data:
@@ -282,17 +198,25 @@ def _supervise(
                     report += data
                 else:
                     errors = (errors + data)[:_REPORT_LIMIT]
+            if not started and report.startswith(begun):
+                started = True
+                deadline = time.monotonic() + limits.seconds
             if process.poll() is not None and not selector.select(0):
                 break
-    return _judge(report, errors, token)
+    if not started:
+        _kill(process)
+        lines = errors.decode(errors="replace").strip().splitlines()
+        ended = f"ended with exit code {process.returncode} before the program began"
+        raise SandboxError(lines[-1][:300] if lines else ended)
+    return _judge(report[len(begun) :], token)
 
 
-def _judge(report: bytes, errors: bytes, token: str) -> Outcome:
+def _judge(report: bytes, token: str) -> Outcome:
+    """The verdict in what the driver reported after the program began."""
     try:
         message = json.loads(report)
     except ValueError:
-        lines = errors.decode(errors="replace").strip().splitlines()
-        return Outcome("failed", lines[-1][:300] if lines else "ended without a verdict")
+        return Outcome("failed", "ended without a verdict")
     if not isinstance(message, dict):
         return Outcome("failed", "ended without a verdict")
     given = message.get("token")

@@ -102,6 +102,7 @@ def test_rows_items_and_protocol(tmp_path: Path, model_folder: Path, bench_root:
     assert [fraction for fraction, _ in seen] == sorted(fraction for fraction, _ in seen)
     assert seen[-1] == (1.0, "triviaqa 70/70")
     assert result.counts == {"benchmarks": 3, "not_run": 0, "items": 210, "truncated": 0}
+    assert result.reproducibility == "bit"
     protocol = json.loads((tmp_path / "out" / "protocol.json").read_text())
     assert protocol["boolq"]["paper_metric"] == "acc_answer"
     assert set(content(tmp_path)) == {
@@ -214,7 +215,7 @@ def test_an_interrupted_run_with_another_batch_size_starts_anew(
 def test_what_cannot_run_says_why(
     tmp_path: Path, model_folder: Path, bench_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sandbox, "probe", lambda: NO_SANDBOX)
+    monkeypatch.setattr(sandbox, "probe", lambda limits: NO_SANDBOX)
     parameters = EvaluationParameters(benchmarks=["humaneval", "mmlu", "hellaswag"], item_limit=3)
     result = run(tmp_path, parameters, model_folder, bench_root)
     rows = rows_of(tmp_path)
@@ -254,13 +255,18 @@ def test_programs_are_judged_in_the_sandbox(
     parameters = EvaluationParameters(
         benchmarks=["humaneval"], code_samples=3, sandbox={"seconds": 1.0}
     )
-    run(tmp_path, parameters, model_folder, bench_root)
+    result = run(tmp_path, parameters, model_folder, bench_root)
     lines = (tmp_path / "out" / "items" / "humaneval.jsonl").read_text().splitlines()
-    assert [json.loads(line)["verdicts"] for line in lines] == [
+    records = [json.loads(line) for line in lines]
+    assert [record["verdicts"] for record in records] == [
         ["passed", "passed", "failed"],
         ["failed", "passed", "timeout"],
         ["failed", "failed", "failed"],
     ]
+    assert records[1]["details"] == ["SystemExit: 0", "", ""]
+    assert records[2]["details"][1] == "ValueError: "
+    # A verdict can hang on the time a program takes.
+    assert result.reproducibility.startswith("numeric: a program near the time limit")
     row = rows_of(tmp_path)["humaneval", "pass@1"]
     drawn = {"precision": "float32", "temperature": 0.1, "top_p": 1.0, "samples": 3}
     assert row["sampling"] == drawn
@@ -268,6 +274,31 @@ def test_programs_are_judged_in_the_sandbox(
     assert protocol["humaneval"]["sampling"] == drawn
     assert row["value"] == pytest.approx((2 / 3 + 1 / 3 + 0) / 3)
     assert row["stderr"] == pytest.approx(1 / 3 / math.sqrt(3))
+
+
+@pytest.mark.skipif(sandbox.probe().mode is None, reason="bubblewrap does not work here")
+def test_a_sandbox_that_breaks_under_way_fails_the_run_which_goes_on_later(
+    tmp_path: Path, model_folder: Path, bench_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge = sandbox.run_program
+    calls: list[str] = []
+
+    def breaks(program: str, *rest: Any) -> sandbox.Outcome:
+        calls.append(program)
+        if len(calls) == 3:
+            raise sandbox.SandboxError("Cannot allocate memory")
+        return judge(program, *rest)
+
+    monkeypatch.setattr("tasks.evaluation.answering.run_program", breaks)
+    monkeypatch.setattr(evaluate, "CODE_CHUNK", 2)
+    parameters = EvaluationParameters(benchmarks=["humaneval"], max_new_tokens=4)
+    with pytest.raises(sandbox.SandboxError, match="Cannot allocate memory"):
+        run(tmp_path / "first", parameters, model_folder, bench_root)
+    (tmp_path / "second").mkdir()
+    shutil.move(tmp_path / "first" / "work", tmp_path / "second" / "work")
+    run(tmp_path / "second", parameters, model_folder, bench_root)
+    assert len(calls) == 4  # the two of the first chunk were not judged again
+    assert rows_of(tmp_path / "second")["humaneval", "pass@1"]["n"] == 3
 
 
 @pytest.mark.skipif(sandbox.probe().mode is None, reason="bubblewrap does not work here")

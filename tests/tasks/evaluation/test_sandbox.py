@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import shutil
 import socket
@@ -13,10 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from tasks.evaluation import sandbox
-from tasks.evaluation.sandbox import Limits, Mode, Outcome, probe, run_program
+from tasks.evaluation import bubblewrap, sandbox
+from tasks.evaluation.bubblewrap import Mode
+from tasks.evaluation.sandbox import Limits, Outcome, SandboxError, probe, run_program
 
 SYSTEM_PYTHON = "/usr/bin/python3"
+DRIVER = "\0".join(bubblewrap.INTERPRETER_FLAGS)  # in the command line of every program's process
 
 
 def interpreter_for(mode: Mode) -> tuple[str, str] | None:
@@ -26,11 +30,12 @@ def interpreter_for(mode: Mode) -> tuple[str, str] | None:
     """
     if shutil.which("bwrap") is None or (mode == "bwrap-drop" and os.geteuid() != 0):
         return None
-    for found in (sandbox._interpreter(), (os.path.realpath(SYSTEM_PYTHON), "/usr")):
+    for found in (bubblewrap.interpreter(), (os.path.realpath(SYSTEM_PYTHON), "/usr")):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sandbox, "_interpreter", lambda found=found: found)
-            if run_program("x = 1\n", Limits(seconds=5), mode).passed:
-                return found
+            patch.setattr(bubblewrap, "interpreter", lambda found=found: found)
+            with contextlib.suppress(SandboxError):
+                if run_program("x = 1\n", Limits(seconds=5), mode).passed:
+                    return found
     return None
 
 
@@ -44,7 +49,7 @@ needs_sandbox = pytest.mark.skipif(not MODES, reason="bubblewrap does not work h
 def _working_interpreter(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     mode = getattr(request.node, "callspec", None) and request.node.callspec.params.get("mode")
     if mode:
-        monkeypatch.setattr(sandbox, "_interpreter", lambda: INTERPRETERS[mode])
+        monkeypatch.setattr(bubblewrap, "interpreter", lambda: INTERPRETERS[mode])
 
 
 def run(program: str, mode: Mode, seconds: float = 5.0) -> Outcome:
@@ -83,9 +88,83 @@ def test_a_bubblewrap_that_fails_is_no_sandbox(tmp_path: Path) -> None:
 
 def test_the_verdict_is_the_token_and_nothing_else() -> None:
     judge = sandbox._judge
-    assert judge(b'{"token": "secret"}', b"", "secret").passed
+    assert judge(b'{"token": "secret"}', "secret").passed
     for report in (b"", b"{}", b'{"token": "other"}', b'{"token": null}', b"[1]", b"secret", b"{"):
-        assert not judge(report, b"", "secret").passed
+        assert not judge(report, "secret").passed
+
+
+def instead_of_bubblewrap(monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    """Run a shell script; the command that it stands for is ``"$@"``."""
+    command = bubblewrap.command
+    monkeypatch.setattr(
+        bubblewrap,
+        "command",
+        lambda mode, size: ["/bin/sh", "-c", script, "sh", *command(mode, size)],
+    )
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        (
+            "echo 'bwrap: Creating new namespace failed' >&2; exit 1",
+            "Creating new namespace failed",
+        ),
+        ("exit 0", "exit code 0"),
+        ("kill -9 $$", "exit code -9"),
+    ],
+)
+def test_a_sandbox_that_breaks_is_no_verdict(
+    monkeypatch: pytest.MonkeyPatch, script: str, reason: str
+) -> None:
+    """Otherwise a machine short of memory would score its programs as wrong."""
+    instead_of_bubblewrap(monkeypatch, script)
+    with pytest.raises(SandboxError, match=reason):
+        run_program("x = 1\n", Limits(), "bwrap")
+
+
+def test_a_process_that_cannot_be_made_is_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object, **options: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(sandbox.subprocess, "Popen", fails)
+    monkeypatch.setattr(bubblewrap, "command", lambda mode, size: ["bwrap"])
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(SandboxError, match="Resource temporarily unavailable"):
+        run_program("x = 1\n", Limits(), "bwrap")
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_a_sandbox_that_does_not_start_in_time_is_no_verdict(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    instead_of_bubblewrap(monkeypatch, "sleep 60")
+    monkeypatch.setattr(sandbox, "START_SECONDS", 0.3)
+    with pytest.raises(SandboxError, match=r"not started within 0\.3 s"):
+        run_program("x = 1\n", Limits(seconds=0.1), "bwrap")
+
+
+@needs_sandbox
+@pytest.mark.parametrize("mode", MODES)
+def test_the_time_limit_is_the_programs_not_the_sandboxs(
+    mode: Mode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    instead_of_bubblewrap(monkeypatch, 'sleep 1.2; exec "$@"')
+    assert run("x = 1\n", mode, seconds=1.0) == Outcome("passed")
+
+
+@needs_sandbox
+@pytest.mark.parametrize("mode", MODES)
+def test_a_verdict_does_not_hang_on_the_hash_seed(mode: Mode) -> None:
+    program = "assert list({'a', 'b', 'c', 'd', 'e'})[0] in 'ab'\n"
+    assert len({run(program, mode).verdict for _ in range(10)}) == 1
+
+
+def test_the_probe_runs_under_the_limits_asked_for() -> None:
+    if probe().mode is None:
+        pytest.skip("bubblewrap does not work here")
+    found = probe(Limits(memory_bytes=2**20))  # no interpreter starts in 1 MiB
+    assert found.mode is None and "bubblewrap is installed but does not work" in found.reason
 
 
 @needs_sandbox
@@ -169,7 +248,7 @@ def test_an_endless_loop_that_ignores_signals_ends_in_time(mode: Mode) -> None:
 @pytest.mark.skipif("bwrap" not in MODES, reason="bubblewrap does not work here")
 @pytest.mark.parametrize("mode", ["bwrap"])
 def test_a_program_makes_no_user_namespace(mode: Mode) -> None:
-    if not sandbox._disables_userns(shutil.which("bwrap") or "bwrap"):
+    if not bubblewrap.disables_userns(shutil.which("bwrap") or "bwrap"):
         pytest.skip("bubblewrap cannot forbid user namespaces here")
     program = (
         "import ctypes, errno\n"
@@ -184,8 +263,8 @@ def test_a_bubblewrap_that_cannot_forbid_user_namespaces_is_used_without(tmp_pat
     old = tmp_path / "bwrap"
     old.write_text("#!/bin/sh\necho 'bwrap: Unknown option --disable-userns' >&2\nexit 1\n")
     old.chmod(0o755)
-    assert not sandbox._disables_userns(str(old))
-    assert not sandbox._disables_userns(str(tmp_path / "none"))
+    assert not bubblewrap.disables_userns(str(old))
+    assert not bubblewrap.disables_userns(str(tmp_path / "none"))
 
 
 @needs_sandbox
@@ -226,7 +305,7 @@ def test_a_daemon_dies_with_the_program(mode: Mode) -> None:
 import os, sys, time
 if os.fork() == 0:
     os.setsid()
-    os.execv({INTERPRETERS[mode][0]!r}, ["python", "-I", "-S", "-c",
+    os.execv({INTERPRETERS[mode][0]!r}, ["python", "-S", "-c",
         "import time; time.sleep(60) # {mark}"])
 time.sleep(0.3)
 """
@@ -264,12 +343,12 @@ def test_a_fork_bomb_leaves_nothing(mode: Mode) -> None:
     program = (
         "import os\nwhile True:\n    try:\n        os.fork()\n    except OSError:\n        pass\n"
     )
-    before = len(processes_with("-I\0-S\0-B"))
+    before = len(processes_with(DRIVER))
     assert run(program, mode, seconds=2.0).verdict in ("timeout", "failed")
     deadline = time.monotonic() + 3
-    while len(processes_with("-I\0-S\0-B")) > before and time.monotonic() < deadline:
+    while len(processes_with(DRIVER)) > before and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert len(processes_with("-I\0-S\0-B")) <= before
+    assert len(processes_with(DRIVER)) <= before
 
 
 @needs_sandbox
@@ -278,23 +357,23 @@ def test_a_fork_bomb_leaves_nothing(mode: Mode) -> None:
 def test_the_tree_dies_with_a_killed_evaluator(mode: Mode) -> None:
     mark = uuid.uuid4().hex
     code = (
-        "from tasks.evaluation import sandbox\n"
+        "from tasks.evaluation import bubblewrap\n"
         "from tasks.evaluation.sandbox import *\n"
-        f"sandbox._interpreter = lambda: {INTERPRETERS[mode]!r}\n"
+        f"bubblewrap.interpreter = lambda: {INTERPRETERS[mode]!r}\n"
         f"run_program('while True: pass # {mark}', Limits(seconds=60), {mode!r})\n"
     )
     root = Path(__file__).resolve().parents[3]
-    before = set(processes_with("-I\0-S\0-B"))
+    before = set(processes_with(DRIVER))
     evaluator = subprocess.Popen([sys.executable, "-c", code], cwd=root)
     try:
         deadline = time.monotonic() + 10
-        while len(processes_with("-I\0-S\0-B")) <= len(before) and time.monotonic() < deadline:
+        while len(processes_with(DRIVER)) <= len(before) and time.monotonic() < deadline:
             time.sleep(0.05)
-        assert len(processes_with("-I\0-S\0-B")) > len(before)
+        assert len(processes_with(DRIVER)) > len(before)
     finally:
         evaluator.kill()
         evaluator.wait()
     deadline = time.monotonic() + 5
-    while len(processes_with("-I\0-S\0-B")) > len(before) and time.monotonic() < deadline:
+    while len(processes_with(DRIVER)) > len(before) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert len(processes_with("-I\0-S\0-B")) <= len(before)
+    assert len(processes_with(DRIVER)) <= len(before)

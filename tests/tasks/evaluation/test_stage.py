@@ -30,7 +30,7 @@ PARAMETERS = EvaluationParameters(
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunContext:
     monkeypatch.setenv("ARRIERO_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("ARRIERO_REGISTRY_URL", raising=False)
-    monkeypatch.setattr(sandbox, "probe", lambda: sandbox.Probe(None, "none here"))
+    monkeypatch.setattr(sandbox, "probe", lambda *limits: sandbox.Probe(None, "none here"))
     (tmp_path / "home").mkdir()
     upgrade(load_settings().registry_url)
     identity = runs.start_run(open_workplace().registry, flow="evaluation", stage="evaluation")
@@ -86,7 +86,7 @@ def test_an_evaluation_is_cached_until_data_or_sandbox_change(
     assert rows_of(second)["hellaswag"]["data_sha256"] != rows["hellaswag"]["data_sha256"]
 
     # A sandbox that has been installed since then is reason to run again.
-    monkeypatch.setattr(sandbox, "probe", lambda: sandbox.Probe("bwrap", "pretended"))
+    monkeypatch.setattr(sandbox, "probe", lambda *limits: sandbox.Probe("bwrap", "pretended"))
     monkeypatch.setattr(
         "tasks.evaluation.answering.run_program",
         lambda *arguments: sandbox.Outcome("failed"),
