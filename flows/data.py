@@ -10,8 +10,11 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from pydantic import BaseModel, ConfigDict
 
+from registry.artifacts import ArtifactRef
+from registry.data_folders import DataFolderUsed, data_folder_of, record_data_folder
 from registry.settings import Settings, load_settings
 from tasks.environment import environment_facts
+from tasks.runner import RunContext, Workplace, settled
 
 MARKER = "SAMPLE.json"
 
@@ -50,6 +53,44 @@ def find_data(data: str | None) -> DataFolder:
             " bench/<benchmark>/, instruct/<dataset>/ (docs/running.md)"
         )
     return DataFolder(root=str(named.resolve()), sample=(named / MARKER).exists())
+
+
+def folder_for(
+    place: Workplace, model: ArtifactRef, named: str | None, *, as_last: bool = False
+) -> str | None:
+    """The data folder to name to :func:`find_data` for work on a model that exists.
+
+    What the form names; else ARRIERO_DATA; else the folder of the model's last evaluation, or the
+    one it was made from. With ``as_last`` that one comes before ARRIERO_DATA. None: find_data
+    takes ARRIERO_DATA or makes the sample.
+
+    Raises:
+        ValueError: a model made from real data would be evaluated on the sample.
+    """
+    if named or (place.settings.data is not None and not as_last):
+        return named
+    sample = place.store.manifest(model).sample
+    known = data_folder_of(place.registry, model, sample=sample)
+    if known is not None and Path(known.root).is_dir():
+        return known.root
+    if place.settings.data is None and not sample:
+        last = f" The last one, {known.root}, is gone." if known else ""
+        raise ValueError(
+            f"model {model.digest[:12]} was made from real data, and no data folder is known to"
+            f" evaluate it on.{last} Name one in the form's field `data`, or set ARRIERO_DATA"
+        )
+    return None
+
+
+def take_data(
+    place: Workplace, run: RunContext, data: str | None, model: ArtifactRef | None = None
+) -> DataFolder:
+    """:func:`find_data`, recorded as the folder that this flow run reads (for ``model``)."""
+    found: DataFolder = settled(find_data(data))
+    digest = model.digest if model else None
+    folder = DataFolderUsed(root=found.root, sample=found.sample, model=digest)
+    record_data_folder(place.registry, run.run_id, folder)
+    return found
 
 
 def make_sample_once(settings: Settings) -> Path:

@@ -10,7 +10,7 @@ from prefect.exceptions import CancelledRun
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import select
 
-from flows.data import DataFolder, find_data
+from flows.data import DataFolder, folder_for, take_data
 from flows.references import find_artifact
 from flows.session import recorded
 from registry import evaluations, runs
@@ -35,13 +35,14 @@ class EvaluationFlowParameters(BaseModel):
     data: str | None = Field(
         None,
         title="Data folder",
-        description="Folder with bench/. Empty: ARRIERO_DATA, else the sample.",
+        description="Folder with bench/. Empty: ARRIERO_DATA, else the model's own (of its last"
+        " evaluation, or that it was made from), the sample for a model of the sample.",
     )
     same_as_last: bool = Field(
         False,
         title="Same as last time",
-        description="Take benchmarks and limits of the model's last evaluation where there is"
-        " one; what did not change is then found, not computed.",
+        description="Take benchmarks, limits and data folder of the model's last evaluation where"
+        " there is one; what did not change is then found, not computed.",
     )
     evaluation: EvaluationParameters = Field(
         default_factory=EvaluationParameters,
@@ -58,7 +59,8 @@ class NightlyParameters(BaseModel):
     data: str | None = Field(
         None,
         title="Data folder",
-        description="Folder with bench/. Empty: ARRIERO_DATA, else the sample.",
+        description="Folder with bench/. Empty: ARRIERO_DATA, else each model's own (of its last"
+        " evaluation, or that it was made from), the sample for a model of the sample.",
     )
     evaluation: EvaluationParameters = Field(
         default_factory=EvaluationParameters,
@@ -75,7 +77,8 @@ def evaluation(parameters: EvaluationFlowParameters) -> ArtifactRef:
         model = find_artifact(
             place, parameters.model.removeprefix("arriero.model."), Kind.MODEL, "export"
         )
-        data: DataFolder = settled(find_data(parameters.data))
+        folder = folder_for(place, model, parameters.data, as_last=parameters.same_as_last)
+        data = take_data(place, run, folder, model)
         chosen = parameters.evaluation
         if parameters.same_as_last:
             chosen = last_parameters(place, model) or chosen
@@ -94,11 +97,12 @@ def nightly_evaluation(parameters: NightlyParameters) -> list[dict[str, str]]:
     with recorded("nightly-evaluation", parameters) as run:
         place = open_workplace()
         log = get_run_logger()
-        data: DataFolder = settled(find_data(parameters.data))
         rows: list[dict[str, str]] = []
         failed: list[str] = []
         for reason, model in models_to_check(place):
             try:
+                folder = folder_for(place, model, parameters.data)
+                data = take_data(place, run, folder, model)
                 _, cached = evaluate(place, model, data, parameters.evaluation, run)
                 outcome = "checked, cached" if cached else "evaluated"
             except CancelledRun:

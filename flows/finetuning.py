@@ -5,7 +5,7 @@ from __future__ import annotations
 from prefect import flow
 from pydantic import BaseModel, ConfigDict, Field
 
-from flows.data import DataFolder, find_data
+from flows.data import take_data
 from flows.pretraining import Trained
 from flows.references import find_artifact
 from flows.session import recorded
@@ -52,7 +52,7 @@ def finetuning(parameters: FinetuningFlowParameters) -> Trained:
             Kind.TOKENIZER,
             "tokenizer",
         )
-        data: DataFolder = settled(find_data(parameters.data))
+        data = take_data(place, run, parameters.data)
         raw = settled(fingerprint_instructions(data.root, data.sample, run))
         rows = settled(
             prepare_instructions(parameters.instructions, raw, trained_tokenizer, data.root, run)

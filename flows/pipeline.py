@@ -9,7 +9,7 @@ from prefect.artifacts import create_markdown_artifact
 from pydantic import BaseModel, ConfigDict
 
 from flows.budget import require_budget
-from flows.data import DataFolder, find_data
+from flows.data import take_data
 from flows.evaluation import EvaluationFlowParameters, evaluation
 from flows.finetuning import FinetuningFlowParameters, finetuning
 from flows.parameters import PipelineConfig, PipelineParameters, resolve
@@ -43,7 +43,7 @@ def pipeline(parameters: PipelineParameters) -> PipelineSummary:
     config = resolve(parameters)
     record = PipelineRecord(form=parameters, config=config)
     with recorded("pipeline", record, model_size=config.pretraining.preset) as run:
-        data: DataFolder = settled(find_data(parameters.data))
+        data = take_data(open_workplace(), run, parameters.data)
         corpus: ArtifactRef = settled(
             preparation(PreparationParameters(data=data.root, corpus=config.corpus))
         )

@@ -5,13 +5,13 @@ from __future__ import annotations
 from prefect import flow
 from pydantic import BaseModel, ConfigDict, Field
 
-from flows.data import DataFolder, find_data
+from flows.data import take_data
 from flows.session import recorded
 from registry.artifacts import ArtifactRef
 from tasks.corpus.mixture import SOURCES
 from tasks.corpus.parameters import CorpusParameters
 from tasks.corpus.stage import assemble_corpus, fingerprint_source, prepare_source
-from tasks.runner import settled
+from tasks.runner import open_workplace, settled
 
 
 class PreparationParameters(BaseModel):
@@ -37,7 +37,7 @@ def preparation(parameters: PreparationParameters) -> ArtifactRef:
     A source whose dumps and rules did not change is not read again.
     """
     with recorded("preparation", parameters) as run:
-        data: DataFolder = settled(find_data(parameters.data))
+        data = take_data(open_workplace(), run, parameters.data)
         documents: dict[str, ArtifactRef] = {}
         for source in SOURCES:
             raw = settled(

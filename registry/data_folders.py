@@ -1,0 +1,65 @@
+"""Which data folder a flow read, so that a later flow on the same model reads it again.
+
+A model is evaluated again by an automation, at night, from a form; without a folder of its own
+that must not fall back to other data than the model's.
+"""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+from sqlalchemy import Select, select
+
+from registry.database import Registry
+from registry.lineage import ancestors
+from registry.manifest import ArtifactRef
+from registry.runs import record_event
+from registry.schema import Evaluation, Event, Run
+
+EVENT = "data-folder"
+
+
+class DataFolderUsed(BaseModel):
+    """A folder with ``corpus/``, ``bench/``, ``instruct/``.
+
+    sample: made by the project. model: digest of the one model it was read for, else None.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    root: str
+    sample: bool
+    model: str | None = None
+
+
+def record_data_folder(registry: Registry, run_id: str, folder: DataFolderUsed) -> None:
+    """Record which folder a flow run reads."""
+    record_event(registry, EVENT, folder.model_dump(mode="json"), run_id=run_id)
+
+
+def data_folder_of(
+    registry: Registry, model: ArtifactRef, *, sample: bool
+) -> DataFolderUsed | None:
+    """The folder of the newest evaluation of a model's content, else the one it was made from.
+
+    sample: whether the model itself was made from the sample; the sample says nothing about
+    another one. None where no recorded flow tells, as in a registry that adopted a store.
+    """
+    evaluations = select(Evaluation.artifact_key).where(Evaluation.model_digest == model.digest)
+    made_from = [artifact.key for artifact in ancestors(registry, model.key)]
+    with registry.reading() as session:
+        for keys in (list(session.scalars(evaluations)), made_from):
+            for payload in session.scalars(_events(keys)) if keys else ():
+                folder = DataFolderUsed.model_validate(payload)
+                if folder.model in (None, model.digest) and (sample or not folder.sample):
+                    return folder
+    return None
+
+
+def _events(artifact_keys: list[str]) -> Select[tuple[dict[str, object]]]:
+    """Folders of the flows whose stages made or found one of the artifacts, newest first."""
+    return (
+        select(Event.payload)
+        .join(Run, Run.parent_id == Event.run_id)
+        .where(Event.kind == EVENT, Run.artifact_key.in_(artifact_keys))
+        .order_by(Run.started_at.desc(), Event.id.desc())
+    )

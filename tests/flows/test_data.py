@@ -1,0 +1,120 @@
+"""Which folder a model is evaluated on when the form names none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from flows.data import folder_for
+from registry import runs
+from registry.artifacts import ArtifactRef, Kind, recipe_key
+from registry.data_folders import DataFolderUsed, data_folder_of, record_data_folder
+from registry.database import upgrade
+from registry.settings import load_settings
+from tasks.runner import Workplace, open_workplace
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workplace:
+    monkeypatch.setenv("ARRIERO_HOME", str(tmp_path / "home"))
+    for name in ("ARRIERO_REGISTRY_URL", "ARRIERO_DATA"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "home").mkdir()
+    upgrade(load_settings().registry_address)
+    return open_workplace()
+
+
+def put(
+    place: Workplace, kind: Kind, text: str, *, sample: bool = False, **inputs: ArtifactRef
+) -> ArtifactRef:
+    staging = place.store.new_staging()
+    (staging / "file.txt").write_text(text)
+    digests = {name: ref.digest for name, ref in inputs.items()}
+    return place.store.publish(
+        staging,
+        key=recipe_key(kind.value, 1, {}, {"text": text}, digests),
+        kind=kind,
+        stage=kind.value,
+        stage_version=1,
+        parameters={"text": text},
+        inputs=inputs,
+        sample=sample,
+    )
+
+
+def flow_that_made(
+    place: Workplace, flow: str, made: ArtifactRef, *folders: DataFolderUsed
+) -> None:
+    """A recorded flow run that read the folders, and its one stage."""
+    parent = runs.start_run(place.registry, flow=flow)
+    for folder in folders:
+        record_data_folder(place.registry, parent, folder)
+    stage = runs.start_run(place.registry, flow=flow, stage=made.kind.value, parent_id=parent)
+    runs.finish_run(place.registry, stage, "completed", artifact_key=made.key)
+    runs.finish_run(place.registry, parent, "completed")
+
+
+def evaluated(place: Workplace, model: ArtifactRef, name: str) -> ArtifactRef:
+    result = put(place, Kind.EVALUATION, name, model=model)
+    row = {"benchmark": "boolq", "metric": "acc", "value": 0.5, "n": 2}
+    with place.registry.session() as session:
+        runs.record_evaluations(session, artifact=result, model=model, rows=[row])
+    return result
+
+
+def test_a_model_is_evaluated_on_the_data_of_its_last_evaluation_or_its_making(
+    place: Workplace, tmp_path: Path
+) -> None:
+    folders = {name: tmp_path / name for name in ("dumps", "new", "gone")}
+    for folder in (folders["dumps"], folders["new"]):
+        folder.mkdir()
+    raw = put(place, Kind.RAW, "raw")
+    model = put(place, Kind.MODEL, "weights", raw=raw)
+    with pytest.raises(ValueError, match=r"made from real data, and no data folder is known"):
+        folder_for(place, model, None)
+
+    dumps = DataFolderUsed(root=str(folders["dumps"]), sample=False)
+    flow_that_made(place, "preparation", raw, dumps)
+    assert folder_for(place, model, None) == str(folders["dumps"])
+
+    # The night read one folder for this model and another one for the next.
+    night = (
+        DataFolderUsed(root=str(folders["new"]), sample=False, model=model.digest),
+        DataFolderUsed(root=str(folders["dumps"]), sample=False, model="another"),
+    )
+    flow_that_made(place, "nightly-evaluation", evaluated(place, model, "one"), *night)
+    assert folder_for(place, model, None) == str(folders["new"])
+    assert folder_for(place, model, str(folders["dumps"])) == str(folders["dumps"])
+
+    gone = DataFolderUsed(root=str(folders["gone"]), sample=False, model=model.digest)
+    flow_that_made(place, "evaluation", evaluated(place, model, "two"), gone)
+    with pytest.raises(ValueError, match=r"The last one, .*gone, is gone\. Name one"):
+        folder_for(place, model, None)
+
+
+def test_the_sample_says_nothing_about_a_real_model(place: Workplace, tmp_path: Path) -> None:
+    real = put(place, Kind.MODEL, "real")
+    made_up = put(place, Kind.MODEL, "made up", sample=True)
+    (tmp_path / "sample").mkdir()
+    for model in (real, made_up):
+        used = DataFolderUsed(root=str(tmp_path / "sample"), sample=True, model=model.digest)
+        flow_that_made(place, "evaluation", evaluated(place, model, model.key), used)
+    assert data_folder_of(place.registry, real, sample=False) is None
+    with pytest.raises(ValueError, match="no data folder is known"):
+        folder_for(place, real, None)
+    assert folder_for(place, made_up, None) == str(tmp_path / "sample")
+    assert folder_for(place, put(place, Kind.MODEL, "new", sample=True), None) is None
+
+
+def test_the_setting_comes_first_unless_the_last_one_is_asked_for(
+    place: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = put(place, Kind.MODEL, "weights")
+    (tmp_path / "last").mkdir()
+    last = DataFolderUsed(root=str(tmp_path / "last"), sample=False)
+    flow_that_made(place, "evaluation", evaluated(place, model, "one"), last)
+    monkeypatch.setenv("ARRIERO_DATA", str(tmp_path))
+    place = open_workplace()
+    assert folder_for(place, model, None) is None
+    assert folder_for(place, model, None, as_last=True) == str(tmp_path / "last")
