@@ -31,6 +31,7 @@ from registry.manifest import (
 from registry.runs import add_event, record_event
 from registry.schema import Artifact, now
 from registry.staging import DAY_S, Staging
+from registry.work import ABANDONED_S, WorkFolders
 
 __all__ = ["ArtifactMissing", "ArtifactRef", "Kind", "Manifest", "Store", "recipe_key", "ref_of"]
 
@@ -51,6 +52,7 @@ class Store:
         self.root = root.absolute()
         self.registry = registry
         self._staging = Staging(self.root, clock=clock)
+        self._work = WorkFolders(self.root, clock=clock)
 
     # Reading
 
@@ -121,10 +123,12 @@ class Store:
 
     def work_dir(self, key: str) -> Path:
         """Directory for the resumable state of a recipe; survives attempts."""
-        with storage_errors(self.root):
-            folder = self.root / "work" / key
-            folder.mkdir(parents=True, exist_ok=True)
-            return folder
+        return self._work.make(key)
+
+    def remove_work(self, key: str) -> None:
+        """Remove the work directory of a recipe whose artifact is published, unless it is marked
+        to be kept or a trainer still holds it. The caller holds ``work/<key>.lock``."""
+        self._work.remove(key)
 
     def publish(
         self,
@@ -215,11 +219,26 @@ class Store:
             add_event(session, "quarantined", payload)
         return moved
 
-    def sweep(self, older_than_s: float = DAY_S) -> list[Path]:
-        """Remove staging directories that no process holds and nobody wrote to for that long."""
-        return self._staging.sweep(older_than_s)
+    def sweep(self, older_than_s: float = DAY_S, *, abandoned_s: float = ABANDONED_S) -> list[Path]:
+        """Remove what killed runs left and no process holds; the directories that are gone.
+
+        Staging directories that nobody wrote to for ``older_than_s``, work directories for
+        ``abandoned_s`` (recorded as the event ``work-swept``) and those of published recipes.
+        """
+        published, abandoned = self._work.sweep(self._is_published, abandoned_s)
+        for folder in abandoned:
+            payload = {"key": folder.name, "older_than_days": abandoned_s / DAY_S}
+            record_event(self.registry, "work-swept", payload)
+        return [*self._staging.sweep(older_than_s), *published, *abandoned]
 
     # Inside
+
+    def _is_published(self, key: str) -> bool:
+        with self.registry.reading() as session:
+            row = session.get(Artifact, key)
+        if row is None or row.state != "present":
+            return False
+        return (self.root / row.uri / MANIFEST).is_file()
 
     def _folder(self, kind: Kind, key: str) -> Path:
         return self.root / kind.value / key[:2] / key

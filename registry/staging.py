@@ -1,4 +1,4 @@
-"""Staging and work directories of the store: who holds them and when they are swept."""
+"""Staging directories of the store: who holds them and when they are swept."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Staging:
             for staging in sorted((self.root / "tmp").glob("tmp-*")):
                 if not staging.is_dir() or _is_held(staging):
                     continue
-                if self._clock() - _last_change(staging) >= older_than_s:
+                if self._clock() - last_change(staging) >= older_than_s:
                     self.discard(staging)
                     swept.append(staging)
         return swept
@@ -75,7 +75,7 @@ def _is_held(staging: Path) -> bool:
     return False
 
 
-def _last_change(folder: Path) -> float:
+def last_change(folder: Path) -> float:
     """Newest modification time under ``folder``, in seconds since 1970."""
     newest = folder.stat().st_mtime
     for parent, folders, names in os.walk(folder):

@@ -149,7 +149,9 @@ def run_stage(
             _record_cached(place, stage, parameters, run, key, hit)
             return Completed(name="Cached", data=hit, message=f"{stage.name} {hit.digest[:12]}")
         attempt = _Attempt(place, stage, parameters, dict(inputs), run, key, recipe, libraries)
-        return attempt.make(build, sample, log)
+        made = attempt.make(build, sample, log)
+        place.store.remove_work(key)
+        return made
 
 
 def _intact(place: Workplace, stage: Stage, key: str, log: logging.Logger) -> ArtifactRef | None:

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from model.config import ModelConfig
 from model.presets import preset
+from registry.work import KEEP
 from tasks.context import StageContext, StageResult, atomic_write_json, atomic_write_text
 from tasks.tokens.order import TokenOrder
 from tasks.training.engine.config import ConfigError, EngineConfig
@@ -176,8 +177,14 @@ def train(
 
     Weights, shape, tokenizer and summary are byte-identical for identical training; whatever has
     a time or a path in it goes to ``out/logs``. The checkpoints stay in ``work``: until the
-    artifact is published a retry needs them, and only the store's owner knows when it is.
+    artifact is published a retry needs them, and only the store's owner knows when it is. It
+    removes them then, unless some were asked for (``keep_every``).
     """
+    keep = context.work / KEEP
+    if config.keep_every:
+        keep.touch()
+    else:
+        keep.unlink(missing_ok=True)
     run_json, log_path = context.work / "run.json", context.work / "trainer.log"
     atomic_write_text(run_json, config.model_dump_json(indent=2) + "\n")
     launch(

@@ -22,6 +22,7 @@ from registry.artifacts import ArtifactRef, Kind, Store
 from registry.database import upgrade
 from registry.files import StoreFull
 from registry.schema import Outbox, Run
+from registry.work import KEEP
 from tasks.context import StageContext, StageResult
 from tasks.emissions import marks
 from tasks.runner import (
@@ -225,6 +226,21 @@ def test_two_flows_that_want_the_same_artifact_build_it_once(desk: Desk) -> None
     assert desk.built == ["words"]
     assert settled(outcomes[0]) == settled(outcomes[1])
     assert [row.status for row in desk.rows()] == ["completed", "cached"]
+
+
+def test_the_work_folder_goes_with_the_publishing_unless_it_is_marked(desk: Desk) -> None:
+    def build(inputs: dict[str, Path], context: StageContext) -> StageResult:
+        (context.work / "state.txt").write_text("3", encoding="utf-8")
+        (context.out / "words.txt").write_text("a llama", encoding="utf-8")
+        return StageResult()
+
+    def marked(inputs: dict[str, Path], context: StageContext) -> StageResult:
+        (context.work / KEEP).touch()
+        return build(inputs, context)
+
+    for step, left in ((build, False), (marked, True)):
+        words = settled(desk.words(Parameters(text=step.__name__), build=step))
+        assert (desk.place.store.root / "work" / words.key).exists() is left
 
 
 def test_a_kill_after_publishing_is_found_lost_and_still_told(
