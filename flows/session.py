@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from registry import outbox, runs
 from tasks import liveness
-from tasks.emissions.parameters import EmissionsParameters
+from tasks.emissions.parameters import PAPER_FACTORS, EmissionsParameters
 from tasks.environment import git_commit
 from tasks.runner import RunContext, Workplace, open_workplace
 
@@ -29,6 +29,8 @@ def recorded(
 ) -> Iterator[RunContext]:
     """Record this flow run in the registry, as a child of the flow that called it.
 
+    Its attempts are charged with the ``emissions`` of its parameters; a form without them takes
+    those of the flow above, else the paper's.
     The outermost session also runs the node meter's settlement and drains the outbox to MLflow:
     a number is in the registry first, its projection follows.
     """
@@ -51,16 +53,19 @@ def recorded(
         git_commit=git_commit(),
         prefect_flow_run_id=str(flow_run.flow_run.id) if flow_run and flow_run.flow_run else None,
     )
+    above = parent.emissions if parent else PAPER_FACTORS
     run = RunContext(
-        run_id=run_id, flow=flow, model_size=model_size or (parent.model_size if parent else None)
+        run_id=run_id,
+        flow=flow,
+        model_size=model_size or (parent.model_size if parent else None),
+        emissions=getattr(parameters, "emissions", above),
     )
     token = _current.set(run)
     outer = parent is None
-    emissions = getattr(parameters, "emissions", None) or EmissionsParameters()
     status, error = "failed", None
     try:
         if outer:
-            _start_meter(place, emissions)
+            _start_meter(place, run.emissions)
             tracking.install(place, run)
         yield run
         status = "completed"
@@ -86,7 +91,7 @@ def recorded(
         runs.finish_run(place.registry, run_id, status, error=error)
         liveness.end(home, run_id)
         if outer:
-            _afterwards(place, emissions)
+            _afterwards(place, run.emissions)
 
 
 def _afterwards(place: Workplace, emissions: EmissionsParameters) -> None:

@@ -33,6 +33,7 @@ from registry.settings import Settings, load_settings
 from tasks import liveness
 from tasks.context import StageContext, StageResult, recipe_parameters
 from tasks.emissions import marks
+from tasks.emissions.parameters import PAPER_FACTORS, EmissionsParameters
 from tasks.environment import environment_facts, git_commit
 from tasks.locks import exclusive
 
@@ -54,6 +55,7 @@ class RunContext(BaseModel):
     flow: str
     purpose: str = "final"
     model_size: str | None = None
+    emissions: EmissionsParameters = PAPER_FACTORS
 
 
 @dataclass(frozen=True)
@@ -206,6 +208,7 @@ class _Attempt:
                 purpose=self.run.purpose,
                 model_size=self.run.model_size,
                 pid=os.getpid(),
+                parameters=self.run.emissions,
             )
             staging = place.store.new_staging()
             progress = _Progress(stage.name, log)

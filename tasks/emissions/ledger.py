@@ -18,9 +18,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from tasks.emissions.bound import Mark, Record, Span, node_gpus
 from tasks.emissions.parameters import EmissionsParameters
 from tasks.emissions.sensors import JOULES_PER_KWH, MEASURED
-from tasks.emissions.timeline import LATE_INTERVALS, Mark, Record, Segment, Span, node_gpus, slices
+from tasks.emissions.timeline import LATE_INTERVALS, Segment, slices
 
 IDLE = "idle"
 DISAGREEMENT = 0.05
@@ -33,6 +34,8 @@ class Entry(BaseModel):
     measured_share: part of the energy that counters gave (RAPL, NVML), 0 to 1; a TDP model and
         constants are not measured.
     unmetered: some of its time has no reading near it and was charged at the bound.
+    factors: those of the run that opened the attempt; for idle time, of the newest attempt there.
+        None: no mark says.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -62,6 +65,7 @@ class Entry(BaseModel):
     unmetered: bool
     estimated: bool
     sensors: dict[str, str]
+    factors: EmissionsParameters | None = None
 
 
 @dataclass
@@ -129,6 +133,7 @@ def build_ledger(
         marks: stage marks (``marks.read_marks``).
         now: ``node_id``, ``boot_id`` and ``boottime_s`` of the observer; open attempts of this
             node and boot that are alive are charged up to it.
+        parameters: factors of attempts whose mark carries none.
         alive: open entries whose process lives now. Any other open entry is ``lost`` and closed
             at the first record that no longer saw it.
     """
@@ -173,7 +178,9 @@ def build_ledger(
         gpus = node_gpus(ordered)
         entries += [_entry(attempt, place[0], gpus) for attempt in attempts]
         if ordered:
-            entries.append(_idle_entry(place, ordered, idle))
+            newest = max(attempts, key=lambda a: a.span.start, default=None)
+            factors = newest.span.factors if newest else None
+            entries.append(_idle_entry(place, ordered, idle, factors))
         totals.append(total)
     return Ledger(entries, totals, problems)
 
@@ -282,11 +289,15 @@ def _entry(attempt: _Attempt, node: str, node_gpus: Sequence[Mapping[str, Any]])
         estimated=attempt.gap > 0 or attempt.bound > 0,
         **_energies(attempt.devices, attempt.measured),
         sensors=attempt.sensors,
+        factors=attempt.span.factors,
     )
 
 
 def _idle_entry(
-    place: tuple[str, str], records: Sequence[Record], idle: Mapping[str, int]
+    place: tuple[str, str],
+    records: Sequence[Record],
+    idle: Mapping[str, int],
+    factors: EmissionsParameters | None,
 ) -> Entry:
     """Energy of the node while no attempt was open; its wall time is the metered span."""
     sensors: dict[str, str] = {}
@@ -310,6 +321,7 @@ def _idle_entry(
         estimated=False,
         **_energies(idle, sum(e for d, e in idle.items() if sensors.get(d) in MEASURED)),
         sensors=sensors,
+        factors=factors,
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import psutil
 
+from tasks.emissions.parameters import PAPER_FACTORS, EmissionsParameters
 from tasks.emissions.records import (
     boot_id,
     boottime,
@@ -35,6 +36,7 @@ def begin(
     model_size: str | None = None,
     pid: int | None = None,
     gpus: int | None = None,
+    parameters: EmissionsParameters = PAPER_FACTORS,
 ) -> None:
     """Open the entry of one stage attempt.
 
@@ -42,6 +44,8 @@ def begin(
     purpose: final, experiment, ablation, warm-up, repeat.
     pid: process whose death means that the attempt is lost; this one by default.
     gpus: GPUs reserved on this node; None means all that the meter finds.
+    parameters: factors of its run. The mark keeps them, because whichever flow ends first settles
+        the attempts of all flows.
     """
     pid = pid or os.getpid()
     _append(
@@ -57,6 +61,7 @@ def begin(
             "pid": pid,
             "pid_started": process_started(pid),
             "gpus": gpus,
+            "factors": parameters.factors(),
             # Needed for the bound when no meter ever ran.
             "cpu_count": os.cpu_count() or 1,
             "ram_gb": round(psutil.virtual_memory().total / 1e9, 3),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict, Field
 
 # The paper's constants (section 6, Table 15): US average intensity, PUE, TDP of an A100-80GB.
@@ -91,3 +93,10 @@ class EmissionsParameters(BaseModel):
         le=1e6,
         json_schema_extra={"recipe": False},
     )
+
+    def factors(self) -> dict[str, Any]:
+        """What an attempt is charged with, as its mark keeps it."""
+        return self.model_dump(mode="json", exclude={"measure_interval_s", "budget"})
+
+
+PAPER_FACTORS = EmissionsParameters()

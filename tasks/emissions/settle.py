@@ -45,8 +45,9 @@ def read_ledger(home: Path, parameters: EmissionsParameters) -> Ledger:
 def settle(home: Path, registry: Registry, parameters: EmissionsParameters) -> list[EmissionEntry]:
     """Bring the registry's ledger rows up to date. Idempotent; safe to call from several flows.
 
-    An entry keeps the PUE and the intensity it was first settled with: another run's parameters
-    do not rewrite history. Returns the rows of all attempts and of the nodes' idle time.
+    An entry has the factors of the run that opened it, whoever settles. ``parameters`` are for
+    marks from before they carried factors; such an entry keeps what it was first settled with.
+    Returns the rows of all attempts and of the nodes' idle time.
     """
     with (emissions_folder(home) / "settle.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -74,12 +75,15 @@ def _row(
     parameters: EmissionsParameters,
     problems: list[str],
 ) -> EmissionEntry:
-    if known is not None and entry.stage != IDLE:
+    if entry.factors is not None:
+        parameters = entry.factors
+    elif known is not None and entry.stage != IDLE:
         parameters = parameters.model_copy(
             update={
                 "pue": known.pue,
                 "intensity": known.intensity_kg_per_kwh,
                 "intensity_source": known.intensity_source,
+                "gpu_tdp": known.details["gpu_tdp_w"],
             }
         )
     methods = three_methods(entry, parameters, idle.get(entry.entry_id, 0.0))

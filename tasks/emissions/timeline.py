@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Literal
 
+from tasks.emissions.bound import PowerBound, Record, Span
 from tasks.emissions.parameters import EmissionsParameters
 
 # 5 minutes at the default interval: a restarted meter; longer, and nobody knows what went on.
@@ -20,17 +21,6 @@ GAP_INTERVALS = 20
 LATE_INTERVALS = 2
 
 Coverage = Literal["metered", "gap", "bound"]
-Mark = Mapping[str, Any]
-Record = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Span:
-    """What is asked about: when an attempt was open, and the mark that opened it."""
-
-    start: float
-    end: float
-    begin: Mark
 
 
 @dataclass(frozen=True)
@@ -82,16 +72,18 @@ def slices(
 def _segments(
     records: Sequence[Record], spans: Sequence[Span], parameters: EmissionsParameters
 ) -> Iterator[Segment]:
-    """The time line of one node and boot without holes, from the first to the last moment asked."""
-    bound = _bound_watts(records, spans, parameters)
+    """The time line of one node and boot, from the first to the last moment asked.
+
+    Its only holes are moments without a reading at which nothing was open: nobody is charged.
+    """
+    powers = _powers(records)
+    bound = PowerBound(records, powers, spans, parameters)
     first = min((s.start for s in spans), default=float("inf"))
     last = max((s.end for s in spans), default=float("-inf"))
     if not records:
-        if last > first:
-            yield _constant(first, last, bound, "bound", {})
+        yield from _bounded(first, last, bound)
         return
     head, tail = records[0], records[-1]
-    powers = _powers(records)
     if first < head["boottime_s"]:
         known = powers[min(1, len(powers) - 1)]
         yield from _fill(first, head["boottime_s"], head, known, bound, LATE_INTERVALS, late=True)
@@ -122,7 +114,7 @@ def _fill(
     end: float,
     record: Record,
     known: Mapping[str, float],
-    bound: Mapping[str, float],
+    bound: PowerBound,
     intervals: int,
     late: bool = False,
 ) -> Iterator[Segment]:
@@ -132,9 +124,14 @@ def _fill(
         yield _constant(start, end, known, "gap", record["sensors"])
     elif known and not late and intervals == LATE_INTERVALS:
         yield _constant(start, start + limit, known, "gap", record["sensors"])
-        yield _constant(start + limit, end, bound, "bound", {})
+        yield from _bounded(start + limit, end, bound)
     else:
-        yield _constant(start, end, bound, "bound", {})
+        yield from _bounded(start, end, bound)
+
+
+def _bounded(start: float, end: float, bound: PowerBound) -> Iterator[Segment]:
+    for t0, t1, watts in bound.pieces(start, end):
+        yield _constant(t0, t1, watts, "bound", {})
 
 
 def _constant(
@@ -168,32 +165,3 @@ def _powers(records: Sequence[Record]) -> list[dict[str, float]]:
 
 def _microjoules(record: Record) -> dict[str, int]:
     return {device: round(value * 1e6) for device, value in record["joules"].items()}
-
-
-def node_gpus(records: Sequence[Record]) -> list[Mapping[str, Any]]:
-    """GPUs of the node, by the newest session that lists them."""
-    found = [r["hardware"]["gpus"] for r in records if "hardware" in r]
-    return list(found[-1]) if found else []
-
-
-def _bound_watts(
-    records: Sequence[Record], spans: Sequence[Span], parameters: EmissionsParameters
-) -> dict[str, float]:
-    """Upper bound of the node's power; never below what the meter has seen on it."""
-    threads = max((s.begin.get("cpu_count", 1) for s in spans), default=1)
-    memory = max((s.begin.get("ram_gb", 0.0) for s in spans), default=0.0)
-    watts = {
-        "cpu": threads * parameters.cpu_tdp_per_thread,
-        "ram": memory * parameters.ram_power_per_gb,
-    }
-    gpus = node_gpus(records)
-    reserved = max((s.begin.get("gpus") or 0 for s in spans), default=0)
-    if gpus:
-        for gpu in gpus:
-            watts[f"gpu:{gpu['uuid']}"] = gpu.get("power_limit_w", parameters.gpu_tdp)
-    elif reserved:
-        watts["gpu"] = reserved * parameters.gpu_tdp
-    for power in _powers(records):
-        for device, value in power.items():
-            watts[device] = max(watts.get(device, 0.0), value)
-    return watts

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,36 +12,15 @@ from pydantic import BaseModel
 
 from flows.session import recorded, settle_lost
 from registry import outbox, runs
-from registry.database import upgrade
 from tasks import liveness, projection, tracking
 from tasks.emissions import meter
-from tasks.runner import Workplace, open_workplace
+from tasks.runner import Workplace
 
 
 class Parameters(BaseModel):
     """A form."""
 
     text: str = "a llama"
-
-
-@pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workplace:
-    for name in [n for n in os.environ if n.startswith(("ARRIERO_", "MLFLOW_TRACKING"))]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("ARRIERO_HOME", str(tmp_path / "home"))
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "home").mkdir()
-    upgrade(f"sqlite:///{tmp_path / 'home' / 'registry.sqlite'}")
-    return open_workplace()
-
-
-@pytest.fixture
-def no_meter(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The node meter has its own tests; here it would be a process of its own."""
-    info = meter.MeterInfo(
-        status="unmetered", node_id="test", pid=1, interval=5.0, reason="not started by this test"
-    )
-    monkeypatch.setattr(meter, "ensure_meter", lambda *arguments: info)
 
 
 def killed_run(place: Workplace, **fields: str) -> str:

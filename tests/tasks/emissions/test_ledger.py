@@ -253,3 +253,25 @@ def test_three_methods_each_at_both_intensities() -> None:
     assert measured.tco2eq == pytest.approx(200 / KWH * 1.2 * 0.057 / 1000)
     assert measured.tco2eq_paper_intensity == pytest.approx(200 / KWH * 1.2 * 0.385 / 1000)
     assert methods["paper"].kwh is None and "no GPU" in methods["paper"].note
+
+
+def test_the_bound_of_an_attempt_is_made_of_its_own_factors() -> None:
+    """Of the attempts open at a moment the highest; a later one changes nothing before it."""
+    hot = EmissionsParameters(cpu_tdp_per_thread=20, gpu_tdp=700)
+    marks = [begin(0, "a"), end(10, "a")]
+    alone = joules(ledger([], marks))["a"]
+    marks += [begin(8, "b", factors=hot.factors()), end(20, "b"), begin(30, "c"), end(31, "c")]
+    shared = (4 * 20 + 16) * 2 / 2  # two seconds of both, in equal parts
+    result = ledger([], marks)
+    assert alone == 10 * BOUND_W
+    assert joules(result) == {"a": 8 * BOUND_W + shared, "b": shared + 96 * 10, "c": BOUND_W}
+    assert [e.factors for e in result.entries] == [None, hot, None]
+    assert sum(e.microjoules for e in result.entries) == result.totals[0].microjoules
+
+
+def test_idle_time_has_the_factors_of_the_newest_attempt_on_the_node() -> None:
+    green = EmissionsParameters(intensity=0.05).factors()
+    marks = [begin(1, "a"), end(2, "a"), begin(4, "b", factors=green), end(5, "b")]
+    idle = ledger(constant(10, 0, 9), marks).entries[-1]
+    assert idle.factors is not None and idle.factors.intensity == 0.05
+    assert ledger(constant(10, 0, 9), marks[:2]).entries[-1].factors is None
