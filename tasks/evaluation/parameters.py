@@ -107,7 +107,8 @@ class EvaluationParameters(BaseModel):
         default=None,
         title="Shots",
         description="Examples before each question, instead of each benchmark's own number (MMLU "
-        "5, TriviaQA and NQ 5, GSM8k 8). Others stay at 0 and say so.",
+        "5, TriviaQA and NQ 5, GSM8k 8). Others stay at 0 and say so; a file with too few examples "
+        "is an error.",
         ge=0,
         le=64,
     )

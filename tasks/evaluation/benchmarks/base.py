@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from tasks.evaluation.items import Item
+from tasks.evaluation.items import BenchmarkDataError, Item
 from tasks.evaluation.requests import ChoiceRequest, GenerationRequest
 
 # Examples shown before an item: most benchmarks show the same to all, MMLU those of the subject.
@@ -24,6 +24,16 @@ ANSWER_CONTEXT = "Answer:"  # the paper, section 3: P(c | context) / P(c | "Answ
 def no_shots(item: Item) -> tuple[str, ...]:
     """The zero-shot protocol."""
     return ()
+
+
+def first_shots(examples: Sequence[str], count: int, where: str) -> tuple[str, ...]:
+    """The first ``count`` examples; BenchmarkDataError if there are fewer: rows state their shots.
+
+    where: the file that they come from, for the message.
+    """
+    if len(examples) < count:
+        raise BenchmarkDataError(f"{where}: {len(examples)} examples, {count} are needed")
+    return tuple(examples[:count])
 
 
 class Benchmark(ABC):

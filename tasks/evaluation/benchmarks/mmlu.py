@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
-from tasks.evaluation.benchmarks.base import ChoiceBenchmark, ShotsFor
+from tasks.evaluation.benchmarks.base import ChoiceBenchmark, ShotsFor, first_shots
 from tasks.evaluation.items import BenchmarkDataError, Item, letter_index, read_jsonl
 from tasks.evaluation.requests import Choice, ChoiceRequest, Prompt
 
@@ -62,12 +62,7 @@ class Mmlu(ChoiceBenchmark):
 
         def shots(item: Item) -> tuple[str, ...]:
             found = by_subject[item.extra["subject"]] if count else []
-            if len(found) < count:
-                raise BenchmarkDataError(
-                    f"{self.files['dev'][0]}: {len(found)} examples of "
-                    f"{item.extra['subject']!r}, {count} are needed"
-                )
-            return tuple(found[:count])
+            return first_shots(found, count, f"{self.files['dev'][0]}, {item.extra['subject']}")
 
         return shots
 

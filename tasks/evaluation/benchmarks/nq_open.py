@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import ClassVar
 
-from tasks.evaluation.benchmarks.base import ShotsFor
+from tasks.evaluation.benchmarks.base import ShotsFor, first_shots
 from tasks.evaluation.benchmarks.closed_book import ClosedBook, shot
 from tasks.evaluation.items import Item, read_jsonl
 
@@ -36,5 +36,6 @@ class NqOpen(ClosedBook):
 
     def shots_for(self, root: Path, count: int) -> ShotsFor:
         examples = self.read(root, "examples") if count else iter(())
-        texts = tuple(shot(item) for item in islice(examples, count))
+        found = [shot(item) for item in islice(examples, count)]
+        texts = first_shots(found, count, self.files["examples"][0])
         return lambda item: texts

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
-from tasks.evaluation.benchmarks.base import ShotsFor
+from tasks.evaluation.benchmarks.base import ShotsFor, first_shots
 from tasks.evaluation.benchmarks.closed_book import ClosedBook, shot
 from tasks.evaluation.items import BenchmarkDataError, Item, read_jsonl
 
@@ -51,7 +51,8 @@ class TriviaQa(ClosedBook):
                 break
 
         def shots(item: Item) -> tuple[str, ...]:
-            return tuple(shot(other) for other in pool if other.id != item.id)[:count]
+            others = [shot(other) for other in pool if other.id != item.id]
+            return first_shots(others, count, self.files["validation"][0])
 
         return shots
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
 import operator
 import re
 from collections.abc import Sequence
@@ -15,8 +14,6 @@ import pytest
 
 from tasks.evaluation.answering import answer_choices
 from tasks.evaluation.benchmarks.base import (
-    ChoiceBenchmark,
-    CodeBenchmark,
     choice_predictions,
     pass_at_k,
 )
@@ -30,26 +27,15 @@ from tasks.evaluation.benchmarks.triviaqa import TriviaQa
 from tasks.evaluation.benchmarks.winogrande import WinoGrande
 from tasks.evaluation.items import (
     BenchmarkDataError,
-    BenchmarkMissingError,
     Item,
     load_items,
-    select_items,
-    texts_for_decontamination,
 )
 from tasks.evaluation.parameters import BenchmarkName, EvaluationParameters
 from tasks.evaluation.requests import (
-    Choice,
-    ChoiceRequest,
-    Fitted,
-    GenerationRequest,
-    Prompt,
     TokenPair,
-    fit_choices,
-    fit_prompt,
-    prompt_hash,
-    token_pair,
 )
 from tasks.evaluation.scorer import Score
+from tests.tasks.evaluation.conftest import write_jsonl
 
 CALCULATE = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv}
 
@@ -102,57 +88,6 @@ def test_boolq_divides_probabilities_by_those_behind_answer(words: Any) -> None:
 def test_ties_go_to_the_first_choice() -> None:
     found = choice_predictions([-1.0, -1.0, -2.0], [2, 2, 4], [-1.0, -1.0, -2.0])
     assert found == {"acc": 0, "acc_norm": 0, "acc_answer": 0}
-
-
-def test_continuation_tokens_are_those_behind_the_encoded_context(words: Any) -> None:
-    pair = token_pair(words, "one two ", "three")
-    assert pair.context == (0, *words.encode("one two"))
-    assert pair.continuation == tuple(words.encode("three"))
-    with pytest.raises(ValueError, match="no token of its own"):
-        token_pair(words, "one", " ")
-
-
-def request_with(shots: int, question: str = "q1 q2") -> ChoiceRequest:
-    texts = tuple(f"shot{n} x{n} y{n} " for n in range(shots))
-    return ChoiceRequest("0", Prompt(question, "head ", texts), (Choice(" a"), Choice(" b c d")))
-
-
-@pytest.mark.parametrize(
-    ("length", "shots_left", "cut"),
-    # BOS, head, 3 per shot, q1 q2, and 2 of the 3 tokens of the longest choice.
-    [(15, 3, 0), (14, 2, 0), (12, 2, 0), (11, 1, 0), (8, 0, 0), (6, 0, 0), (5, 0, 1), (3, 0, 3)],
-)
-def test_too_long_prompts_lose_whole_shots(
-    words: Any, length: int, shots_left: int, cut: int
-) -> None:
-    pairs, fitted = fit_choices(words, request_with(3), length)
-    assert fitted == Fitted(3 - shots_left, cut)
-    assert fitted.truncated == (shots_left < 3)
-    for pair in pairs:
-        assert pair.context[0] == words.bos_id
-        assert len(pair.context) + len(pair.continuation) - 1 <= length
-    expected = ["head", *(f"{name}{n}" for n in range(shots_left) for name in "xy")]
-    if not cut:
-        kept = words.text(pairs[0].context[1:]).split()
-        assert [word for word in kept if word in expected] == expected
-        assert kept[-2:] == ["q1", "q2"]
-
-
-def test_a_choice_longer_than_the_context_is_refused(words: Any) -> None:
-    with pytest.raises(ValueError, match="does not fit"):
-        fit_choices(words, request_with(0), 2)
-
-
-def test_prompts_for_generation_leave_room(words: Any) -> None:
-    prompt = Prompt("q", "", ("s s ", "s s "))
-    tokens, new, fitted = fit_prompt(words, GenerationRequest("0", prompt, ("\n",), 4), 10)
-    assert (len(tokens), new, fitted) == (6, 4, Fitted(0, 0))
-    tokens, new, fitted = fit_prompt(words, GenerationRequest("0", prompt, ("\n",), 100), 10)
-    assert (len(tokens), new, fitted) == (4, 5, Fitted(1, 0))
-    long = Prompt("a b c d e f g h")
-    tokens, new, fitted = fit_prompt(words, GenerationRequest("0", long, (), 5), 10)
-    assert tokens == [0, *words.encode("e f g h")]
-    assert (new, fitted) == (5, Fitted(0, 4))
 
 
 @pytest.mark.parametrize(
@@ -302,6 +237,32 @@ def test_closed_book_prompt_is_the_papers(tmp_path: Path) -> None:
     assert prompts[0] == "Answer these questions:\nQ: Who wrote?\nA: Darwin\nQ: Who sang?\nA:"
 
 
+@pytest.mark.parametrize("name", ["nq_open", "triviaqa", "mmlu"])
+def test_too_few_examples_are_refused_not_passed_over(tmp_path: Path, name: str) -> None:
+    """A row must not state five shots for prompts that had three."""
+    letters = {"choices": list("abcd"), "answer": 0, "subject": "tides"}
+    rows: dict[str, dict[str, Any]] = {
+        "nq_open/NQ-open.efficientqa.dev.1.1.jsonl": {"question": "who", "answer": ["x"]},
+        "triviaqa/triviaqa_sm_sub.jsonl": {
+            "context": "Question: Who?\nAnswer:",
+            "answer": "x",
+            "aliases": [],
+        },
+        "mmlu/dev.jsonl": {"question": "Which?"} | letters,
+    }
+    for file, row in rows.items():
+        write_jsonl(tmp_path / file, [row] * 3)
+    file = next(file for file in rows if file.startswith(name))
+    found = BENCHMARKS[name]
+    item = Item(id="new", question="?", extra={"subject": "tides"})
+    assert len(found.shots_for(tmp_path, 3)(item)) == 3
+    with pytest.raises(BenchmarkDataError, match=rf"{file}.*: 3 examples, 5 are needed"):
+        found.shots_for(tmp_path, 5)(item)
+    if name == "triviaqa":  # its examples are its items, and none sees itself
+        with pytest.raises(BenchmarkDataError, match="2 examples, 3 are needed"):
+            found.shots_for(tmp_path, 3)(Item(id="1", question="?"))
+
+
 def test_winogrande_scores_the_same_ending_behind_both_options() -> None:
     item = Item(id="0", question="The cup fell, so _ broke.", choices=("it", "she"), gold=0)
     request = WinoGrande().request(item, ())
@@ -344,87 +305,9 @@ def test_official_hellaswag_text_is_cleaned() -> None:
     assert clean("Tea: [header] How to [title] Do it. [step] Now") == "Tea: How to. Do it. Now"
 
 
-def test_prompt_hash_tells_every_change_apart() -> None:
-    base = request_with(2)
-    others = [request_with(1), request_with(2, "q1"), ChoiceRequest("1", base.prompt, base.choices)]
-    others.append(ChoiceRequest("0", base.prompt, base.choices, unconditional="Answer:"))
-    hashes = {prompt_hash([request]) for request in [base, *others]}
-    assert len(hashes) == 5
-    assert prompt_hash([request_with(2)]) == prompt_hash([base])
-
-
-def test_limited_items_are_a_nested_sample_in_file_order() -> None:
-    items = [Item(id=str(n), question="?") for n in range(100)]
-    few, more = select_items(items, 10, seed=3), select_items(items, 30, seed=3)
-    assert len(few) == 10 and set(map(id, few)) < set(map(id, more))
-    assert [int(item.id) for item in more] == sorted(int(item.id) for item in more)
-    assert [item.id for item in few] != [str(n) for n in range(10)]
-    assert select_items(items, 10, seed=4) != few
-    assert select_items(items, None) == items == select_items(items, 100)
-    with pytest.raises(BenchmarkDataError, match="'7'"):
-        select_items([*items, items[7]], 5)
-
-
-def test_bad_files_are_named_with_their_line(tmp_path: Path) -> None:
-    path = tmp_path / "boolq" / "validation.jsonl"
-    with pytest.raises(BenchmarkMissingError, match=r"boolq/validation\.jsonl"):
-        list(load_items("boolq", tmp_path))
-    path.parent.mkdir()
-    good = '{"question": "q", "answer": true, "passage": "p"}\n'
-    for text, message in (
-        (good + "{", r"boolq/validation\.jsonl:2: not valid JSON"),
-        (good + '\n{"question": "q"}\n', r":3: lacks the fields answer, passage"),
-        ("[1]\n", r":1: expected a JSON object"),
-        (good.replace("true", '"yes"'), r"item 0: the answer must be true or false"),
-    ):
-        path.write_text(text)
-        with pytest.raises(BenchmarkDataError, match=message):
-            list(load_items("boolq", tmp_path))
-    with pytest.raises(ValueError, match="no split 'train'"):
-        load_items("boolq", tmp_path, "train").__next__()
-    with pytest.raises(ValueError, match="unknown benchmark 'boolean'"):
-        list(load_items("boolean", tmp_path))
-
-
 def test_parameters_name_every_benchmark_and_all_problems() -> None:
     assert set(get_args(BenchmarkName)) == set(BENCHMARKS)
     with pytest.raises(ValueError, match=r"listed twice: boolq; greedy programs"):
         EvaluationParameters(benchmarks=["boolq", "boolq"], code_temperature=0, code_samples=2)
     for name, field in EvaluationParameters.model_fields.items():
         assert field.title and field.description, name
-
-
-@pytest.mark.data
-def test_the_real_files_load_whole_and_render(arriero_data: Path) -> None:
-    root = arriero_data / "bench"
-    counts = {}
-    for name, found in BENCHMARKS.items():
-        items = select_items(load_items(name, root), None)
-        counts[name] = len(items)
-        shots = found.shots_for(root, found.shots)
-        assert isinstance(found, ChoiceBenchmark) or items[0].answers
-        for item in items[:: max(1, len(items) // 50)]:
-            request = found.request(item, shots(item))  # type: ignore[attr-defined]
-            assert len(request.prompt.shots) == found.shots
-            assert item.question.strip() or name == "hellaswag"
-            if not isinstance(found, CodeBenchmark):
-                assert not request.prompt.text(found.shots).endswith(" ")
-    assert counts == {
-        "boolq": 3270,
-        "piqa": 1838,
-        "siqa": 1954,
-        "hellaswag": 10042,
-        "winogrande": 1267,
-        "arc_easy": 2376,
-        "arc_challenge": 1172,
-        "openbookqa": 500,
-        "nq_open": 3610,
-        "triviaqa": 3000,
-        "race_middle": 1436,
-        "race_high": 3498,
-        "gsm8k": 1319,
-        "humaneval": 164,
-        "mmlu": 14042,
-    }
-    name, text = next(texts_for_decontamination("arc_easy", root))
-    assert name and text.count("\n") >= 3 and not math.isnan(len(text))

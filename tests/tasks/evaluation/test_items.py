@@ -1,0 +1,108 @@
+"""Benchmark files to items: what is wrong is named, a limit takes a sample, nothing is left out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tasks.evaluation.benchmarks.base import ChoiceBenchmark, CodeBenchmark
+from tasks.evaluation.benchmarks.registry import BENCHMARKS
+from tasks.evaluation.items import (
+    BenchmarkDataError,
+    BenchmarkMissingError,
+    Item,
+    load_items,
+    select_items,
+    texts_for_decontamination,
+)
+
+
+def test_limited_items_are_a_nested_sample_in_file_order() -> None:
+    items = [Item(id=str(n), question="?") for n in range(100)]
+    few, more = select_items(items, 10, seed=3), select_items(items, 30, seed=3)
+    assert len(few) == 10 and set(map(id, few)) < set(map(id, more))
+    assert [int(item.id) for item in more] == sorted(int(item.id) for item in more)
+    assert [item.id for item in few] != [str(n) for n in range(10)]
+    assert select_items(items, 10, seed=4) != few
+    assert select_items(items, None) == items == select_items(items, 100)
+    with pytest.raises(BenchmarkDataError, match="'7'"):
+        select_items([*items, items[7]], 5)
+
+
+def test_bad_files_are_named_with_their_line(tmp_path: Path) -> None:
+    path = tmp_path / "boolq" / "validation.jsonl"
+    with pytest.raises(BenchmarkMissingError, match=r"boolq/validation\.jsonl"):
+        list(load_items("boolq", tmp_path))
+    path.parent.mkdir()
+    good = '{"question": "q", "answer": true, "passage": "p"}\n'
+    for text, message in (
+        (good + "{", r"boolq/validation\.jsonl:2: not valid JSON"),
+        (good + '\n{"question": "q"}\n', r":3: lacks the fields answer, passage"),
+        ("[1]\n", r":1: expected a JSON object"),
+        (good.replace("true", '"yes"'), r"item 0: the answer must be true or false"),
+    ):
+        path.write_text(text)
+        with pytest.raises(BenchmarkDataError, match=message):
+            list(load_items("boolq", tmp_path))
+    with pytest.raises(ValueError, match="no split 'train'"):
+        load_items("boolq", tmp_path, "train").__next__()
+    with pytest.raises(ValueError, match="unknown benchmark 'boolean'"):
+        list(load_items("boolean", tmp_path))
+
+
+@pytest.mark.data
+def test_the_real_files_load_whole_and_render(arriero_data: Path) -> None:
+    root = arriero_data / "bench"
+    counts = {}
+    for name, found in BENCHMARKS.items():
+        items = select_items(load_items(name, root), None)
+        counts[name] = len(items)
+        shots = found.shots_for(root, found.shots)
+        assert isinstance(found, ChoiceBenchmark) or items[0].answers
+        for item in items[:: max(1, len(items) // 50)]:
+            request = found.request(item, shots(item))  # type: ignore[attr-defined]
+            assert len(request.prompt.shots) == found.shots
+            assert item.question.strip() or name == "hellaswag"
+            if not isinstance(found, CodeBenchmark):
+                assert not request.prompt.text(found.shots).endswith(" ")
+    assert counts == {
+        "boolq": 3270,
+        "piqa": 1838,
+        "siqa": 1954,
+        "hellaswag": 10042,
+        "winogrande": 1267,
+        "arc_easy": 2376,
+        "arc_challenge": 1172,
+        "openbookqa": 500,
+        "nq_open": 3610,
+        "triviaqa": 3000,
+        "race_middle": 1436,
+        "race_high": 3498,
+        "gsm8k": 1319,
+        "humaneval": 164,
+        "mmlu": 14042,
+    }
+
+
+def assert_whole(name: str, root: Path) -> None:
+    """Passage, question, every choice and every answer of each item stand in its text."""
+    items = {item.id: item for item in load_items(name, root)}
+    texts = dict(texts_for_decontamination(name, root))
+    assert list(texts) == list(items)
+    for identifier, item in items.items():
+        lines = texts[identifier]
+        for part in (item.passage, item.question, *item.choices, *item.answers):
+            assert part in lines, (name, identifier, part)
+        assert item.question and (len(item.choices) > 1 or item.answers), (name, identifier)
+
+
+@pytest.mark.parametrize("name", ["hellaswag", "boolq", "triviaqa", "humaneval"])
+def test_decontamination_sees_the_whole_of_an_item(bench_root: Path, name: str) -> None:
+    assert_whole(name, bench_root)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", sorted(BENCHMARKS))
+def test_decontamination_sees_the_whole_of_a_real_item(arriero_data: Path, name: str) -> None:
+    assert_whole(name, arriero_data / "bench")
