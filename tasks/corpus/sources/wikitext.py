@@ -41,7 +41,14 @@ _TABLE_REST = re.compile(r"^[ \t]*(?:\{\||\|\}|\|-|\||!(?=.*(?:!!|\|))|\}\}|\{\{
 _BEFORE_POINT = re.compile(r"(?<![ \t])[ \t]++([,.;:])(?=\s|$)")
 _DELIMITER = re.compile(r"\{\{|\}\}|\[\[|\]\]|\{\||\|\}|\[(?:https?:|//)|\]")
 _CLOSES = {"{{": "}}", "[[": "]]", "{|": "|}", "[": "]"}
+_QUOTES = re.compile("''+")
+_LITERAL_TAGS = frozenset(("nowiki", "pre", "syntaxhighlight", "source", "math", "chem", "ce"))
+# Marks of this module; XML holds no control characters.
 _HEADING = "\x02"
+_APOSTROPHE = "\x03"  # one that is text whatever stands beside it
+_NOTHING = "\x04"  # something removed: the apostrophes around it do not join
+_BREAK = "\x05"  # a new line of text, not of wikitext
+_PLAIN = str.maketrans({_APOSTROPHE: "'", _NOTHING: None, _BREAK: "\n"})
 
 
 def is_disambiguation(title: str, wikitext: str) -> bool:
@@ -74,16 +81,60 @@ def plain_text(wikitext: str) -> str:
     import mwparserfromhell
 
     parts: list[str] = []
-    # skip_style_tags: apostrophes of bold and italic are removed below, which is faster and does
-    # not fail on unbalanced ones.
+    # skip_style_tags: apostrophes are read below, as MediaWiki does, unbalanced ones too.
     _render(mwparserfromhell.parse(wikitext, skip_style_tags=True).nodes, parts)
-    text = "".join(parts)
-    text = re.sub(r"'{2,5}", "", text)
+    text = without_quotes("".join(parts)).translate(_PLAIN)
     text = _TABLE_REST.sub("", _MAGIC.sub("", text))
     text = text.replace("[[", "").replace("]]", "")
     text = _EMPTY_BRACKETS.sub("", _BRACKET_START.sub("(", text))
     text = _BEFORE_POINT.sub(r"\1", _SPACES.sub(" ", text))
     return _without_empty_sections(text)
+
+
+def without_quotes(text: str) -> str:
+    """``text`` without the apostrophes that mean italic and bold; line by line, as MediaWiki.
+
+    Two are italic, three bold, five both. Of four the first is an apostrophe, of more than five
+    those before the last five. Where a line leaves both italic and bold open, one bold was an
+    apostrophe and italic.
+    """
+    if "''" not in text:
+        return text
+    return "\n".join(map(_line_without_quotes, text.split("\n")))
+
+
+def _line_without_quotes(line: str) -> str:
+    texts = _QUOTES.split(line)
+    if len(texts) == 1:
+        return line
+    sizes = [len(run) for run in _QUOTES.findall(line)]
+    for index, size in enumerate(sizes):
+        if size == 4 or size > 5:
+            sizes[index] = 3 if size == 4 else 5
+            texts[index] += "'" * (size - sizes[index])
+    italics = sum(size in (2, 5) for size in sizes)
+    bolds = sum(size in (3, 5) for size in sizes)
+    if italics % 2 and bolds % 2:
+        index = _bold_that_is_an_apostrophe(texts, sizes)
+        if index is not None:
+            texts[index] += "'"
+    return "".join(texts)
+
+
+def _bold_that_is_an_apostrophe(texts: list[str], sizes: list[int]) -> int | None:
+    """MediaWiki's choice: after a word of one letter, else after a longer one, else any first."""
+    longer = after_space = None
+    for index, size in enumerate(sizes):
+        if size != 3:
+            continue
+        before = texts[index][-2:]
+        if before.endswith(" "):
+            after_space = index if after_space is None else after_space
+        elif before[:-1] == " ":
+            return index
+        elif longer is None:
+            longer = index
+    return after_space if longer is None else longer
 
 
 def _without_empty_sections(text: str) -> str:
@@ -117,6 +168,8 @@ def _render(nodes: Any, parts: list[str]) -> None:
     for node in nodes:
         if isinstance(node, kinds.Text):
             parts.append(str(node.value))
+        elif isinstance(node, kinds.Comment):
+            continue  # gone before MediaWiki reads apostrophes
         elif isinstance(node, kinds.Wikilink):
             _render_link(node, parts)
         elif isinstance(node, kinds.Tag):
@@ -131,8 +184,14 @@ def _render(nodes: Any, parts: list[str]) -> None:
             _render(node.title.nodes, parts)
         elif isinstance(node, kinds.HTMLEntity):
             character = node.normalize()
-            parts.append(" " if character in ("\xa0", "\u2009", "\u202f") else character)
-        # Templates, their arguments and comments give nothing.
+            character = " " if character in ("\xa0", "\u2009", "\u202f") else character
+            parts.append(_literal(character))
+        else:
+            parts.append(_NOTHING)  # templates and their arguments
+
+
+def _literal(text: str) -> str:
+    return text.replace("'", _APOSTROPHE)
 
 
 def _render_link(link: Any, parts: list[str]) -> None:
@@ -140,23 +199,32 @@ def _render_link(link: Any, parts: list[str]) -> None:
     prefix, colon, _ = title.partition(":")
     space = prefix.strip().lower()
     if colon and (space in _DROPPED_LINKS or _INTERLANGUAGE.fullmatch(space)):
-        return
-    if link.text is not None:
-        _render(link.text.nodes, parts)
+        parts.append(_NOTHING)
+    elif link.text is not None:
+        label: list[str] = []
+        _render(link.text.nodes, label)
+        parts.append(_literal(without_quotes("".join(label))))  # a label is read for itself
     else:
-        parts.append(title.lstrip(":").partition("#")[0] or title)
+        parts.append(_literal(title.lstrip(":").partition("#")[0] or title))
 
 
 def _render_tag(tag: Any, parts: list[str]) -> None:
     name = str(tag.tag).strip().lower()
     if name in _DROPPED_TAGS:
-        return
-    if name in ("br", "hr"):
-        parts.append("\n")
+        parts.append(_NOTHING)
+    elif name in ("br", "hr"):
+        parts.append(_BREAK)
     elif name == "li" and tag.wiki_markup:
         parts.append(f"{tag.wiki_markup} ")
-    elif tag.contents is not None and not tag.self_closing:
+    elif tag.contents is None or tag.self_closing:
+        parts.append(_NOTHING)
+    else:
         block = name in _BLOCKS or name == "li"
-        parts.append("\n" if block else "")
-        _render(tag.contents.nodes, parts)
-        parts.append("\n" if block else "")
+        parts.append(_BREAK if block else "")
+        if name in _LITERAL_TAGS:
+            content: list[str] = []
+            _render(tag.contents.nodes, content)
+            parts.append(_literal("".join(content)))
+        else:
+            _render(tag.contents.nodes, parts)
+        parts.append(_BREAK if block else "")

@@ -148,3 +148,29 @@ def test_disambiguation_in_several_languages() -> None:
     assert is_disambiguation("Merkur", "{{Begriffsklärung}}")
     assert is_disambiguation("Mars", "{{Homonymie}}")
     assert not is_disambiguation("Mars", "{{about|the planet}} {{displaytitle}}")
+
+
+@pytest.mark.parametrize(
+    ("source", "clean"),
+    [
+        ("a ''b'' '''c''' '''''d'''''", "a b c d"),
+        ("''''bold'''' it's", "'bold' it's"),  # four: an apostrophe and bold
+        ("''''''x''''''", "'x'"),  # six: one and bold italic
+        ("''''''''y''''''''", "'''y'''"),
+        ("L''''été''' d''''hiver'''", "L'été d'hiver"),
+        # Bold and italic both unbalanced: one bold was an apostrophe and italic.
+        ("l'''amour'' fou", "l'amour fou"),
+        ("dans l'''Oise'' et '''bold'''", "dans l'Oise et bold"),
+        ("a '''b'' c", "a 'b c"),
+        ("the dogs'''bone'' x", "the dogs'bone x"),
+        ("'''b and no more", "b and no more"),  # the end of the line closes it
+        ("'''a\nb''''c", "a\nb'c"),
+        ("''{{x}}'' and ''<ref>r</ref>''", "and"),  # what is removed does not join apostrophes
+        ("[[Criticism|''Potter''s]] [[Lista d''o munno]]", "Potters Lista d''o munno"),
+        ("<nowiki>''</nowiki>x&#39;&#39;y", "''x''y"),
+        ("<math>f''(x)=f'''</math> ''so''", "f''(x)=f''' so"),
+        ("''a'''b<br>c'''d''", "ab\ncd"),  # a break is no end of a line of markup
+    ],
+)
+def test_apostrophes_are_mediawikis(source: str, clean: str) -> None:
+    assert plain_text(source) == clean
