@@ -7,6 +7,7 @@ import logging
 from sqlalchemy import select
 
 from flows.parameters import PipelineConfig
+from flows.session import settle_emissions
 from registry.emissions import sum_up
 from registry.schema import Emission
 from tasks.emissions.forecast import BudgetExceeded, PlanParameters, check_budget, plan
@@ -25,6 +26,8 @@ def require_budget(place: Workplace, config: PipelineConfig, log: logging.Logger
     budget = config.emissions.budget
     if budget is None:
         return
+    # What was spent up to now, by attempts of this very run and by those that crashed.
+    settle_emissions(place, config.emissions)
     with place.registry.reading() as session:
         spent = sum_up(session.scalars(select(Emission)).all()).tco2eq
     training = config.pretraining

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import select
 
 from flows.references import find_artifact
-from flows.session import recorded
+from flows.session import recorded, settle_emissions
 from registry import promotion as gates
 from registry.artifacts import ArtifactRef, Kind
 from registry.gates import GatePolicy
@@ -61,6 +61,8 @@ def decide(
 ) -> PromotionOutcome:
     """One decision on one model. Sample models compete under a name of their own."""
     place = open_workplace()
+    # The budget gate reads the ledger, which the flows settle only when they end.
+    settle_emissions(place, run.emissions)
     manifest = place.store.manifest(model)
     decision = gates.promote(
         place.registry,

@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from contextvars import Context
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy import select
 
+from flows import promotion
+from flows.budget import require_budget
+from flows.parameters import PipelineParameters, resolve
 from flows.session import recorded
-from registry.artifacts import Kind
+from registry import runs
+from registry.artifacts import ArtifactRef, Kind
+from registry.gates import GatePolicy
+from registry.promotion import list_promotions
 from registry.schema import Emission
 from tasks.context import StageContext, StageResult
+from tasks.emissions import marks
+from tasks.emissions.forecast import BudgetExceeded
 from tasks.emissions.parameters import EmissionsParameters
-from tasks.runner import RunContext, Stage, Workplace, run_stage
+from tasks.runner import RunContext, Stage, Workplace, run_stage, settled
 
 OURS = EmissionsParameters(
     pue=1.3,
@@ -41,19 +55,55 @@ class PipelineForm(Form):
     emissions: EmissionsParameters = OURS
 
 
-def stage_of(run: RunContext, name: str = "words", kind: Kind = Kind.DOCUMENTS) -> None:
-    """One attempt, in the middle of which another flow begins and ends."""
+def nothing() -> None:
+    """What happens in the middle of most stages."""
 
-    def another_flow() -> None:
+
+def another_flow() -> None:
+    """A flow that begins and ends."""
+
+    def flow() -> None:
         with recorded("nightly-evaluation", Form()):
             pass
 
+    Context().run(flow)
+
+
+def stage_of(
+    run: RunContext,
+    name: str = "words",
+    kind: Kind = Kind.DOCUMENTS,
+    meanwhile: Callable[[], None] = nothing,
+) -> ArtifactRef:
+    """One attempt at an artifact."""
+
     def build(inputs: dict[str, Path], context: StageContext) -> StageResult:
         (context.out / "words.txt").write_text(name, encoding="utf-8")
-        Context().run(another_flow)
+        meanwhile()
         return StageResult()
 
-    run_stage(Stage(name=name, version=1, kind=kind), Form(text=name), {}, run, build)
+    stage = Stage(name=name, version=1, kind=kind)
+    made: ArtifactRef = settled(run_stage(stage, Form(text=name), {}, run, build))
+    return made
+
+
+def killed_attempt(place: Workplace, run: RunContext, name: str, key: str | None = None) -> None:
+    """An attempt whose process was killed: it has a begin, and nobody wrote its end."""
+    row = runs.start_run(
+        place.registry, flow=run.flow, stage=name, recipe=key, parent_id=run.run_id
+    )
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        marks.begin(
+            place.settings.home,
+            entry_id=row,
+            run_id=row,
+            stage=name,
+            attempt=1,
+            pid=process.pid,
+            parameters=run.emissions,
+        )
+        time.sleep(0.05)
+        process.kill()
 
 
 def rows(place: Workplace, stage: str) -> list[Emission]:
@@ -64,7 +114,7 @@ def rows(place: Workplace, stage: str) -> list[Emission]:
 @pytest.mark.usefixtures("no_meter")
 def test_a_flow_that_ends_first_does_not_charge_others_with_its_factors(place: Workplace) -> None:
     with recorded("pipeline", PipelineForm()), recorded("pretraining", Form()) as run:
-        stage_of(run)
+        stage_of(run, meanwhile=another_flow)
     (row,) = rows(place, "words")
     assert (row.pue, row.intensity_kg_per_kwh, row.intensity_source) == (1.3, 0.05, "a river")
     assert row.details["gpu_tdp_w"] == 700
@@ -83,3 +133,41 @@ def test_a_later_flow_does_not_charge_what_ended_with_its_factors(place: Workpla
         pass
     (after,) = rows(place, "words")
     assert after.details == before.details
+
+
+@pytest.fixture
+def without_prefect(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The promotion flow's parts as plain functions."""
+    monkeypatch.setattr(promotion, "decide", promotion.decide.fn)
+    for name in ("create_table_artifact", "emit_event"):
+        monkeypatch.setattr(promotion, name, lambda *arguments, **named: None)
+
+
+def emissions_gate(place: Workplace) -> dict[str, Any]:
+    (newest, _), *_ = list_promotions(place.registry)
+    (gate,) = [gate for gate in newest.evidence["gates"] if gate["name"] == "emissions"]
+    return dict(gate)
+
+
+@pytest.mark.usefixtures("no_meter", "without_prefect")
+def test_the_budget_gate_counts_the_attempts_of_the_run_that_asks(place: Workplace) -> None:
+    policy = GatePolicy(budget_tco2eq=1)
+    with recorded("pipeline", PipelineForm()) as run:
+        model = stage_of(run, "export", Kind.MODEL)
+        promotion.promotion.fn(promotion.PromotionParameters(model=model.digest, policy=policy))
+        first = emissions_gate(place)
+        assert first["outcome"] == "passed", first
+        killed_attempt(place, run, "export", model.key)
+        promotion.promotion.fn(promotion.PromotionParameters(model=model.digest, policy=policy))
+        assert emissions_gate(place)["evidence"]["spent_tco2eq"] > first["evidence"]["spent_tco2eq"]
+
+
+@pytest.mark.usefixtures("no_meter")
+def test_a_budget_counts_the_attempts_of_the_run_that_asks(place: Workplace) -> None:
+    config = resolve(PipelineParameters(overrides=["emissions.budget=1.0e-12"]))
+    log = logging.getLogger("test")
+    with recorded("pipeline", PipelineForm()) as run:
+        require_budget(place, config, log)
+        killed_attempt(place, run, "corpus")
+        with pytest.raises(BudgetExceeded, match="is spent"):
+            require_budget(place, config, log)
