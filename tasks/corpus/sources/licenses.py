@@ -1,4 +1,4 @@
-"""Which licence a project is under: from package metadata or the text of its licence file."""
+"""Which licence a project is under, by SPDX expression and package metadata, and if it may stay."""
 
 from __future__ import annotations
 
@@ -6,9 +6,14 @@ import re
 from email.message import Message
 from typing import Any
 
+from tasks.corpus.sources.license_texts import RESTRICTED, license_of_text, riders
+
 # Families the paper keeps, by the SPDX identifiers that belong to them.
 _PERMITTED = re.compile(r"^(MIT(-0)?|BSD|BSD-[1-4]-Clause|0BSD|Apache|Apache-[12]\.\d)$", re.I)
 _TOKEN = re.compile(r"\(|\)|[^\s()]+")
+# SPDX's exceptions are named so; anything else after WITH ("Commons-Clause") may forbid something.
+_EXCEPTION = re.compile(r"-exception(-[\d.]+)?$", re.I)
+_MAX_TOKENS = 200
 # Free text that setuptools' "License" field is filled with.
 _FREE_TEXT = (
     (re.compile(r"^(the )?mit( licen[cs]e)?( \(mit\))?$", re.I), "MIT"),
@@ -21,11 +26,23 @@ _FREE_TEXT = (
         "Apache-2.0",
     ),
     (re.compile(r"^(the )?(new |modified |simplified )?bsd( licen[cs]e)?$", re.I), "BSD"),
-    (re.compile(r"^bsd[ -]3[ -]clause( .*)?$|^3[ -]clause bsd( licen[cs]e)?$", re.I),
-     "BSD-3-Clause"),
-    (re.compile(r"^bsd[ -]2[ -]clause( .*)?$|^2[ -]clause bsd( licen[cs]e)?$", re.I),
-     "BSD-2-Clause"),
-)  # fmt: skip
+    (
+        re.compile(
+            r"^bsd[ -]3[ -]clause( \W?(new|modified|revised)\W?( or \W?revised\W?)?)?"
+            r"( licen[cs]e)?$|^3[ -]clause bsd( licen[cs]e)?$",
+            re.I,
+        ),
+        "BSD-3-Clause",
+    ),
+    (
+        re.compile(
+            r"^bsd[ -]2[ -]clause( \W?(simplified|freebsd)\W?)?( licen[cs]e)?$"
+            r"|^2[ -]clause bsd( licen[cs]e)?$",
+            re.I,
+        ),
+        "BSD-2-Clause",
+    ),
+)
 _CLASSIFIERS = {
     "MIT License": "MIT",
     "MIT No Attribution License (MIT-0)": "MIT-0",
@@ -40,7 +57,27 @@ def permitted(expression: str) -> bool:
     ``A OR B`` needs one of them, ``A AND B`` both; an exception (``WITH``) adds permissions and is
     passed over. Anything that does not parse, or is empty, is not permitted.
     """
+    return _parsed(expression) or False
+
+
+def refusal(expression: str) -> str:
+    """Why a project or file whose licence is not :func:`permitted` stays out, for the funnel."""
+    if not expression:
+        return "licence unknown"
+    name = expression if len(expression) <= 120 else f"{expression[:117]}..."
+    if RESTRICTED.lower() in expression.lower() or riders(expression.replace("-", " ").lower()):
+        return f"licence restricted: {name}"
+    if any(_PERMITTED.match(token) for token in _TOKEN.findall(expression)):
+        return f"licence mixed: {name}"
+    return f"licence {name}"
+
+
+def _parsed(expression: str) -> bool | None:
+    """Whether an SPDX expression is permitted; None when it is none."""
     tokens = _TOKEN.findall(expression)
+    # The parser descends once per parenthesis.
+    if len(tokens) > _MAX_TOKENS:
+        return None
     position = 0
 
     def alternatives() -> bool:
@@ -71,33 +108,35 @@ def permitted(expression: str) -> bool:
                 raise ValueError("missing )")
             position += 1
             return value
+        value = bool(_PERMITTED.match(token))
         if position + 1 < len(tokens) and tokens[position].upper() == "WITH":
+            value = value and bool(_EXCEPTION.search(tokens[position + 1]))
             position += 2
-        return bool(_PERMITTED.match(token))
+        return value
 
     try:
         value = alternatives()
     except ValueError:
-        return False
-    return value and position == len(tokens)
+        return None
+    return value if position == len(tokens) else None
 
 
 def license_of_metadata(metadata: Message | Any) -> str:
     """Licence of a distribution as an SPDX expression or name; "" when it is not known.
 
     Order: ``License-Expression``, then ``License`` when it is a name or a known text, then the
-    classifiers; several classifiers must all hold, so they are joined with AND.
+    classifiers; several classifiers must all hold, so they are joined with AND. A classifier does
+    not overrule what ``License`` says in words: "MIT AND GPL" stays so under "MIT License".
     """
     expression = metadata.get("License-Expression")
     if expression:
         return str(expression).strip()
     free = str(metadata.get("License") or "").strip()
+    if free == "UNKNOWN":  # how old tools write an empty field
+        free = ""
     named = _named(free)
     if named:
         return named
-    if re.fullmatch(r"[A-Za-z][\w.+-]+", free):
-        # Another licence by its name; a classifier that says otherwise does not overrule it.
-        return free
     classifiers = [
         str(value).split("::")[-1].strip()
         for value in metadata.get_all("Classifier") or ()
@@ -117,30 +156,7 @@ def _named(text: str) -> str:
     for pattern, name in _FREE_TEXT:
         if pattern.match(text):
             return name
-    return text if permitted(text) else ""
-
-
-def license_of_text(text: str) -> str:
-    """Licence whose text this is: MIT, BSD, Apache or GPL family; "" when it is none of them.
-
-    A text that holds more than one (a dual or a bundled licence) gives their conjunction.
-    """
-    flat = re.sub(r"\s+", " ", text).lower()
-    found = []
-    if "permission is hereby granted, free of charge" in flat and "sublicense" in flat:
-        found.append("MIT")
-    if "redistribution and use in source and binary forms" in flat:
-        third = "neither the name" in flat or "may not be used to endorse" in flat
-        found.append("BSD-3-Clause" if third else "BSD-2-Clause")
-    if "apache license" in flat and ("version 2.0" in flat or "licenses/license-2.0" in flat):
-        found.append("Apache-2.0")
-    for phrase, name in (
-        ("gnu affero general public license", "AGPL"),
-        ("gnu lesser general public license", "LGPL"),
-        ("gnu general public license", "GPL"),
-        ("mozilla public license", "MPL"),
-    ):
-        if phrase in flat[:3000]:
-            found.append(name)
-            break
-    return " AND ".join(found)
+    # A name, or names joined in the manner of SPDX, whether permitted or not.
+    if _parsed(text) is not None:
+        return text
+    return license_of_text(f"License: {text}")

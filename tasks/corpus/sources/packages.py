@@ -5,15 +5,20 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata as metadata
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tasks.corpus.sources.license_texts import RESTRICTED, license_of_text
 from tasks.corpus.sources.licenses import license_of_metadata
 
 # Written by an installer, for this machine.
 _INSTALLER = re.compile(r"(^|/)(__editable__|__pycache__/)|\.(pyc|pth)$|\.(dist|egg)-info/")
 _SOURCE = re.compile(r"\.(py|pyi|pyx|c|h|cpp|hpp|cu|js|ts|css|sh|sql|md|rst)$")
+# The package's own licence files, not those of what it bundles.
+_LICENSE_FILE = re.compile(
+    r"^[^/]+\.dist-info/(licenses/)?(licen[cs]e|copying)([-.][^/]*)?$", re.IGNORECASE
+)
 OWN_NAME = "arriero"
 
 
@@ -41,7 +46,8 @@ def installed() -> Iterator[Package]:
             found.setdefault(name, distribution)  # the first on the path is the one imported
     for name, distribution in sorted(found.items()):
         files, record = [], []
-        for file in distribution.files or ():
+        listed = distribution.files or []
+        for file in listed:
             path = file.as_posix()
             if path.startswith(("/", "../")) or _INSTALLER.search(path):
                 continue
@@ -53,10 +59,25 @@ def installed() -> Iterator[Package]:
         yield Package(
             name,
             distribution.version,
-            license_of_metadata(distribution.metadata),
+            license_of_package(distribution.metadata, listed),
             tuple(sorted(files)),
             tuple(sorted(record)),
         )
+
+
+def license_of_package(
+    described: metadata.PackageMetadata, files: Sequence[metadata.PackagePath]
+) -> str:
+    """Licence by the metadata, and the conditions that the package's licence files add to it.
+
+    Only those: the files' other licences are of parts, which the metadata's expression weighs.
+    """
+    names = [license_of_metadata(described)]
+    for file in files:
+        if _LICENSE_FILE.search(file.as_posix()):
+            text = Path(str(file.locate())).read_text("utf-8", "replace")
+            names += [n for n in license_of_text(text).split(" AND ") if n.startswith(RESTRICTED)]
+    return " AND ".join(dict.fromkeys(filter(None, names)))
 
 
 def _normalised(name: str) -> str:
