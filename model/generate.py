@@ -45,6 +45,15 @@ def _uniforms(seed: int, row: int, count: int) -> np.ndarray:
     return np.random.Generator(philox).random(count)
 
 
+def require_finite(logits_BV: Tensor) -> None:
+    """Raise FloatingPointError for NaN or infinite logits: what is chosen by them is no answer."""
+    if not bool(torch.isfinite(logits_BV).all()):
+        raise FloatingPointError(
+            "the model's logits are not finite (NaN or infinite): its weights are broken, or "
+            "overflow in their precision"
+        )
+
+
 def choose(logits_BV: Tensor, temperature: float, top_p: float, uniform_B: Tensor) -> Tensor:
     """Next ids [B]: the largest logit at temperature 0, else nucleus sampling.
 
@@ -155,7 +164,8 @@ def generate(
         `rows` defaults to 0, 1, ...: pass the numbers to have a part of a larger batch.
 
     Raises ValueError naming every prompt that is empty, too long for the context or out of the
-    vocabulary, and every parameter out of bounds.
+    vocabulary, and every parameter out of bounds; FloatingPointError for a model whose logits are
+    not finite.
     """
     ending = _Ending(stop, stop_ids, eos_id, decode)
     _check(model, prompts, max_new_tokens, temperature, top_p, ending, seed)
@@ -191,6 +201,7 @@ def generate(
 
     for step in range(max_new_tokens):
         logits_BV = model.output(x_BD).float()
+        require_finite(logits_BV)
         uniform_B = torch.from_numpy(uniform[alive, step]).to(device)
         chosen_B = choose(logits_BV, temperature, top_p, uniform_B)
         still = []

@@ -27,7 +27,6 @@ from tasks.evaluation.requests import (
     TokenPair,
     fit_choices,
     fit_prompt,
-    token_pair,
 )
 from tasks.evaluation.sandbox import run_program
 from tasks.evaluation.scorer import Score
@@ -101,7 +100,8 @@ def answer_chunk(
     sandbox: Mode | None,
 ) -> list[dict[str, Any]]:
     """Records in the order of ``items``. Each has ``id``, ``values`` (metric -> number from 0 to
-    1), ``shots_dropped``, ``tokens_cut``, and what the answer was."""
+    1), ``shots_dropped``, ``tokens_cut``, and what the answer was, or the ``reason`` why the item
+    could not be asked (it is wrong then)."""
     if isinstance(benchmark, ChoiceBenchmark):
         choices = [request for request in requests if isinstance(request, ChoiceRequest)]
         assert len(choices) == len(items)
@@ -128,16 +128,18 @@ def answer_choices(
         own, fitted = fit_choices(tokenizer, request, scorer.context_length)
         pairs += own
         fits.append(fitted)
-        if request.unconditional is not None:
-            pairs += [
-                token_pair(tokenizer, request.unconditional, choice.text)
-                for choice in request.choices
-            ]
     scores = iter(scorer.score(pairs))
     records = []
+    record: dict[str, Any]
     for item, request, fitted in zip(items, requests, fits, strict=True):
         if item.gold is None:
             raise BenchmarkDataError(f"{benchmark.name}: item {item.id} has no label")
+        if fitted.reason is not None:
+            # It stays in the mean: leaving out what a model cannot read would flatter it.
+            record = {"id": item.id, "gold": item.gold, "reason": fitted.reason}
+            values = dict.fromkeys(benchmark.metrics, 0.0)
+            records.append({**record, "values": values, **_fit_record(fitted)})
+            continue
         count = len(request.choices)
         logprobs = [next(scores).logprob for _ in range(count)]
         base = None
@@ -145,7 +147,7 @@ def answer_choices(
             base = [next(scores).logprob for _ in range(count)]
         characters = [choice.characters for choice in request.choices]
         predictions = choice_predictions(logprobs, characters, base)
-        record: dict[str, Any] = {
+        record = {
             "id": item.id,
             "gold": item.gold,
             "logprobs": logprobs,

@@ -7,53 +7,23 @@ the sandbox). Records stream to ``context.work/items`` as they are made.
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tasks.context import StageContext, StageResult, atomic_write_json, atomic_write_text
 from tasks.evaluation import sandbox
-from tasks.evaluation.answering import (
-    Engine,
-    Request,
-    answer_chunk,
-    build_request,
-    metrics_of,
-    sampling_of,
-)
-from tasks.evaluation.benchmarks.base import Benchmark, ChoiceBenchmark, CodeBenchmark
-from tasks.evaluation.benchmarks.registry import benchmark as find_benchmark
+from tasks.evaluation.answering import Engine, answer_chunk, metrics_of
+from tasks.evaluation.benchmarks.base import ChoiceBenchmark, CodeBenchmark
 from tasks.evaluation.bubblewrap import Mode
-from tasks.evaluation.items import (
-    BenchmarkMissingError,
-    Item,
-    data_sha256,
-    require_files,
-    select_items,
-)
 from tasks.evaluation.journal import ItemJournal, Record
 from tasks.evaluation.parameters import EvaluationParameters
-from tasks.evaluation.requests import prompt_hash
+from tasks.evaluation.plan import Plan, make_plan, with_length
+from tasks.evaluation.rows import is_truncated, protocol_of, result_rows
 
 # Items per chunk: the unit of batching and of resuming.
 CHOICE_CHUNK, GENERATION_CHUNK, CODE_CHUNK = 64, 32, 4
-
-
-@dataclass(frozen=True)
-class Plan:
-    """One benchmark of this run: its items and requests, or the reason why it is not run."""
-
-    benchmark: Benchmark
-    shots: int
-    reason: str | None = None
-    items: Sequence[Item] = ()
-    requests: Sequence[Request] = ()
-    data_sha256: str | None = None
-    prompt_hash: str | None = None
-    sampling: Mapping[str, int | float | str] = field(default_factory=dict)
 
 
 def build_evaluation(
@@ -76,7 +46,8 @@ def build_evaluation(
     """
     started = time.monotonic()
     probed = sandbox.probe(parameters.sandbox.limits())
-    plans, notes = [], []
+    plans: list[Plan] = []
+    notes: list[str] = []
     for listed in parameters.benchmarks:
         plan, note = make_plan(parameters, listed, bench_root, probed)
         plans.append(plan)
@@ -85,6 +56,10 @@ def build_evaluation(
             context.log.warning("%s: not run: %s", listed, plan.reason)
     if engine is None and any(plan.reason is None for plan in plans):
         engine = load_engine(parameters, model_dir)
+    if engine is not None:
+        lengths = [with_length(plan, engine.scorer.context_length) for plan in plans]
+        plans = [plan for plan, _ in lengths]
+        notes += [note for _, note in lengths if note]
 
     (context.out / "items").mkdir(parents=True, exist_ok=True)
     total = sum(len(plan.items) for plan in plans)
@@ -107,10 +82,16 @@ def build_evaluation(
             seconds = time.monotonic() - begun
             timings[name] = {"seconds": seconds, "items": len(records), "resumed_items": resumed}
         done += len(plan.items)
-        truncated += sum(_truncated(record) for record in records)
+        truncated += sum(is_truncated(record) for record in records)
         new_rows = result_rows(plan, records, metrics_of(plan.benchmark, parameters), sample)
         rows += new_rows
-        protocols[name] = _protocol(plan, records, parameters)
+        protocols[name] = protocol_of(plan, records, parameters)
+        unasked = sum("reason" in record for record in records)
+        if unasked:
+            notes.append(
+                f"{name}: {unasked} of {len(records)} items counted as wrong: a choice is longer "
+                "than the model's context"
+            )
         values = {f"{name}.{row['metric']}": row["value"] for row in new_rows if records}
         if values:
             context.metrics(values, 0)
@@ -168,37 +149,6 @@ def load_engine(parameters: EvaluationParameters, model_dir: Path) -> Engine:
     return Engine(Scorer(model, parameters.token_budget), tokenizer, model)
 
 
-def make_plan(
-    parameters: EvaluationParameters, name: str, root: Path, probed: sandbox.Probe
-) -> tuple[Plan, str | None]:
-    """Items and requests of a benchmark, or why it is not run; and a note for the report."""
-    benchmark = find_benchmark(name)
-    sampling = sampling_of(benchmark, parameters)
-    shots, note = benchmark.shots, None
-    if parameters.shots is not None:
-        shots = min(parameters.shots, benchmark.max_shots)
-        if shots != parameters.shots:
-            note = f"{name}: {parameters.shots} shots asked for, it takes at most {shots}"
-    if isinstance(benchmark, CodeBenchmark) and probed.mode is None:
-        reason = f"no sandbox for generated code: {probed.reason}"
-        return Plan(benchmark, shots, reason, sampling=sampling), note
-    try:
-        require_files(root, benchmark.read_files())
-        found = select_items(
-            benchmark.items(root, benchmark.split), parameters.item_limit, parameters.seed
-        )
-        shots_for = benchmark.shots_for(root, shots)
-    except BenchmarkMissingError as error:
-        return Plan(benchmark, shots, str(error), sampling=sampling), note
-    if not found:
-        reason = f"no items in {benchmark.files[benchmark.split][0]}"
-        return Plan(benchmark, shots, reason, sampling=sampling), note
-    requests = [build_request(benchmark, item, shots_for(item), parameters) for item in found]
-    digest = data_sha256(root, benchmark.read_files())
-    asked = prompt_hash(requests)
-    return Plan(benchmark, shots, None, found, requests, digest, asked, sampling), note
-
-
 def _run(
     parameters: EvaluationParameters,
     plan: Plan,
@@ -236,68 +186,3 @@ def _run(
         done = len(journal.records)
         context.progress((before + done) / total, f"{name} {done}/{len(plan.items)}")
     return journal, resumed
-
-
-def result_rows(
-    plan: Plan, records: Sequence[Record], metrics: Sequence[str], sample: bool
-) -> list[dict[str, Any]]:
-    """One row per metric, the paper's first. Values are fractions; stderr is the standard error of
-    the mean over items, sqrt(p (1 - p) / (n - 1)) for right-or-wrong metrics (0 for one item)."""
-    rows = []
-    for metric in metrics:
-        values = [record["values"][metric] for record in records]
-        mean, error = mean_and_error(values) if values else (None, None)
-        rows.append(
-            {
-                "benchmark": plan.benchmark.name,
-                "metric": metric,
-                "value": mean,
-                "stderr": error,
-                "n": len(values),
-                "shots": plan.shots,
-                "protocol_version": plan.benchmark.protocol_version,
-                "prompt_hash": plan.prompt_hash,
-                "data_sha256": plan.data_sha256,
-                "truncated": sum(_truncated(record) for record in records),
-                "sampling": plan.sampling,
-                "status": "not run" if plan.reason else "ok",
-                "reason": plan.reason,
-                "sample": sample,
-            }
-        )
-    return rows
-
-
-def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
-    """Mean, and its standard error: sample standard deviation / sqrt(n); 0 for a single value."""
-    count = len(values)
-    mean = math.fsum(values) / count
-    if count == 1:
-        return mean, 0.0
-    variance = math.fsum((value - mean) ** 2 for value in values) / (count - 1)
-    return mean, math.sqrt(variance / count)
-
-
-def _truncated(record: Record) -> bool:
-    return record["shots_dropped"] > 0 or record["tokens_cut"] > 0
-
-
-def _protocol(
-    plan: Plan, records: Sequence[Record], parameters: EvaluationParameters
-) -> Mapping[str, Any]:
-    benchmark = plan.benchmark
-    return {
-        "title": benchmark.title,
-        "source": benchmark.source,
-        "protocol": benchmark.protocol,
-        "protocol_version": benchmark.protocol_version,
-        "paper_metric": metrics_of(benchmark, parameters)[0],
-        "shots": plan.shots,
-        "shots_dropped": sum(record["shots_dropped"] for record in records),
-        "shots_dropped_items": sum(record["shots_dropped"] > 0 for record in records),
-        "cut_items": sum(record["tokens_cut"] > 0 for record in records),
-        "selection": "all items"
-        if parameters.item_limit is None
-        else f"at most {parameters.item_limit} items with the smallest sha256 of seed and id",
-        "sampling": plan.sampling,
-    }

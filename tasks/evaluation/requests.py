@@ -89,10 +89,14 @@ class TokenPair:
 
 @dataclass(frozen=True)
 class Fitted:
-    """How a prompt was made to fit: shots left out, and context tokens cut (0 nearly always)."""
+    """How a prompt was made to fit: shots left out, and context tokens cut (0 nearly always).
+
+    reason: why the question cannot be asked at all, None where it can.
+    """
 
     shots_dropped: int = 0
     tokens_cut: int = 0
+    reason: str | None = None
 
     @property
     def truncated(self) -> bool:
@@ -119,35 +123,55 @@ def token_pair(tokenizer: TextEncoder, context: str, continuation: str) -> Token
 def fit_choices(
     tokenizer: TextEncoder, request: ChoiceRequest, context_length: int
 ) -> tuple[list[TokenPair], Fitted]:
-    """Token pairs of every choice, all with the same number of shots, fitting ``context_length``.
+    """Token pairs of every choice, and then, if there is one, of every choice behind the
+    unconditional context; all with the same number of shots, fitting ``context_length``.
 
-    Shots are dropped from the end, so the common beginning stays shareable. What is still too long
-    without shots loses context tokens behind the BOS, from the left; both are reported.
+    Shots are dropped from the end, so the common beginning stays shareable. Without shots, a pair
+    that is still too long loses context tokens behind the BOS, from the left, as many as its own
+    choice takes; the most that one lost is reported. A choice that does not fit even so leaves no
+    pairs, and a reason.
     """
-    prompt = request.prompt
+    prompt, choices = request.prompt, request.choices
     for shots in range(len(prompt.shots), -1, -1):
         pairs = [
             token_pair(tokenizer, prompt.text(shots, choice.question), choice.text)
-            for choice in request.choices
+            for choice in choices
         ]
-        # The last continuation token is predicted, never read.
-        over = max(len(p.context) + len(p.continuation) - 1 for p in pairs) - context_length
+        over = max(_tokens_read(pair) for pair in pairs) - context_length
         if over <= 0 or shots == 0:
             break
     dropped = len(prompt.shots) - shots
-    if over <= 0:
-        return pairs, Fitted(shots_dropped=dropped)
-    return [_cut(p, over, context_length) for p in pairs], Fitted(dropped, over)
-
-
-def _cut(pair: TokenPair, over: int, context_length: int) -> TokenPair:
-    body = pair.context[1:]
-    if over > len(body):
-        raise ValueError(
-            f"a choice of {len(pair.continuation)} tokens does not fit a context of "
-            f"{context_length} tokens: use a model with a longer context"
+    # BOS is read, the last token of a choice is not: the number of its own tokens is what counts.
+    needed = [len(pair.continuation) for pair in pairs]
+    behind = ""
+    without: list[TokenPair] = []
+    if request.unconditional is not None:
+        without = [token_pair(tokenizer, request.unconditional, c.text) for c in choices]
+        needed = [max(n, _tokens_read(pair)) for n, pair in zip(needed, without, strict=True)]
+        behind = f" with {request.unconditional!r}"
+    longest = max(needed)
+    if longest > context_length:
+        reason = (
+            f"choice {needed.index(longest) + 1} of {len(choices)} has {longest} tokens{behind}, "
+            f"the model reads {context_length}"
         )
-    return TokenPair((pair.context[0], *body[over:]), pair.continuation)
+        return [], Fitted(dropped, max(over, longest - context_length), reason)
+    fitting = [_cut(pair, context_length) for pair in pairs]
+    return fitting + without, Fitted(dropped, max(0, over))
+
+
+def _tokens_read(pair: TokenPair) -> int:
+    return len(pair.context) + len(pair.continuation) - 1  # the last one is predicted, never read
+
+
+def _cut(pair: TokenPair, context_length: int) -> TokenPair:
+    over = max(0, _tokens_read(pair) - context_length)
+    return TokenPair((pair.context[0], *pair.context[1 + over :]), pair.continuation)
+
+
+def new_tokens(request: GenerationRequest, context_length: int) -> int:
+    """Tokens generated at most: half of the context is the prompt's."""
+    return min(request.max_new_tokens, context_length // 2)
 
 
 def fit_prompt(
@@ -155,11 +179,10 @@ def fit_prompt(
 ) -> tuple[list[int], int, Fitted]:
     """``(prompt tokens with BOS, tokens to generate at most, Fitted)``.
 
-    The second is min(max_new_tokens, half the context) for every prompt; shots are dropped as in
-    `fit_choices`.
+    The second is that of `new_tokens` for every prompt; shots are dropped as in `fit_choices`.
     """
-    new_tokens = min(request.max_new_tokens, context_length // 2)
-    room = context_length - new_tokens
+    length = new_tokens(request, context_length)
+    room = context_length - length
     prompt = request.prompt
     for shots in range(len(prompt.shots), -1, -1):
         tokens = [tokenizer.bos_id, *tokenizer.encode(prompt.text(shots))]
@@ -168,7 +191,7 @@ def fit_prompt(
     over = max(0, len(tokens) - room)
     if over:
         tokens = [tokens[0], *tokens[1 + over :]]
-    return tokens, new_tokens, Fitted(len(prompt.shots) - shots, over)
+    return tokens, length, Fitted(len(prompt.shots) - shots, over)
 
 
 def prompt_hash(requests: Sequence[ChoiceRequest | GenerationRequest]) -> str:

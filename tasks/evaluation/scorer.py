@@ -8,7 +8,8 @@ For a set of (context, continuation) pairs, in this order:
 3. Continuations of several tokens run behind a copy of their context's keys and values.
 
 Log-probabilities are float32 whatever the type of the weights. A result depends on the batch only
-by rounding; the batches of a call are a pure function of its pairs and the token budget.
+by rounding; the batches of a call are a pure function of its pairs and the token budget. A model
+that gives no finite numbers has no scores: FloatingPointError.
 
 Shape suffixes: B rows, T tokens, D width, N scored positions, V vocabulary.
 """
@@ -23,6 +24,7 @@ import torch
 from torch import Tensor
 
 from model.cache import KVCache
+from model.generate import require_finite
 from model.llama import Llama
 from tasks.evaluation.requests import TokenPair
 
@@ -167,6 +169,7 @@ class Scorer:
             index = torch.tensor(positions[start : start + step], device=self.device)
             target_N = torch.tensor(targets[start : start + step], device=self.device)
             logits_NV = self.model.output(x_ND[index]).float()
+            require_finite(logits_NV)
             value_N = logits_NV.gather(1, target_N[:, None])[:, 0] - logits_NV.logsumexp(1)
             greedy_N = logits_NV.argmax(1) == target_N
             found += zip(value_N.tolist(), greedy_N.tolist(), strict=True)

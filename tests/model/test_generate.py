@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -132,6 +133,15 @@ def test_problems_are_told_together(model: Llama) -> None:
         generate(model, [[1]], 0)
     with pytest.raises(ValueError, match="2 row numbers for 1 prompts"):
         generate(model, [[1]], 1, rows=[0, 1])
+
+
+def test_a_model_that_gives_no_numbers_is_refused(model: Llama) -> None:
+    broken = copy.deepcopy(model)
+    with torch.no_grad():
+        broken.output.weight[5, 1] = float("nan")
+    for temperature in (0.0, 1.0):
+        with pytest.raises(FloatingPointError, match="not finite"):
+            generate(broken, PROMPTS, 4, temperature=temperature)
 
 
 def test_context_may_be_filled_to_the_last_token(model: Llama) -> None:

@@ -73,6 +73,8 @@ class Benchmark(ABC):
 class ChoiceBenchmark(Benchmark):
     """Multiple choice, decided by likelihoods."""
 
+    # 1 cut the contexts of all choices by what the longest choice takes
+    protocol_version: ClassVar[int] = 2
     metrics: ClassVar[tuple[str, ...]] = ("acc_norm", "acc")
 
     @abstractmethod

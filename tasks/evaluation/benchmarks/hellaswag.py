@@ -30,7 +30,7 @@ class HellaSwag(ChoiceBenchmark):
         'zero-shot "{activity_label}: {ctx_a} {ctx_b with its first letter capital}"; '
         "log-likelihood / characters of the ending"
     )
-    protocol_version = 2  # 1 left the first letter of ctx_b small
+    protocol_version = 3  # 1 left the first letter of ctx_b small; 2 as in ChoiceBenchmark
     split = "validation"
     files: ClassVar = {"validation": (PREPROCESSED,), "official": (OFFICIAL,)}
 

@@ -15,9 +15,11 @@ import torch
 from tasks.context import StageContext, StageResult
 from tasks.evaluation import evaluate, sandbox
 from tasks.evaluation.benchmarks.registry import BENCHMARKS
-from tasks.evaluation.evaluate import build_evaluation, mean_and_error
+from tasks.evaluation.evaluate import build_evaluation
 from tasks.evaluation.journal import ItemJournal
 from tasks.evaluation.parameters import EvaluationParameters
+from tasks.evaluation.rows import mean_and_error
+from tests.tasks.evaluation.conftest import write_jsonl, write_model
 
 NO_SANDBOX = sandbox.Probe(None, "bubblewrap (bwrap) is not installed")
 
@@ -331,6 +333,44 @@ def test_shots_beyond_a_benchmarks_own_are_reported(
     lines = (tmp_path / "out" / "items" / "triviaqa.jsonl").read_text().splitlines()
     dropped = [json.loads(line)["shots_dropped"] for line in lines]
     assert trivia["truncated"] == sum(count > 0 for count in dropped)
+
+
+def test_a_shortened_answer_is_stated(tmp_path: Path, model_folder: Path, bench_root: Path) -> None:
+    """A model of a short context generates less than the protocol lets it."""
+    short = tmp_path / "short"
+    write_model(short, context=40)
+    parameters = EvaluationParameters(benchmarks=["triviaqa", "hellaswag"], item_limit=1)
+    cut = run(tmp_path / "cut", parameters, short, bench_root)
+    assert cut.notes == [
+        "triviaqa: at most 20 tokens are generated, not 24: half of the model's context of 40"
+    ]
+    rows = rows_of(tmp_path / "cut")
+    assert rows["triviaqa", "exact_match"]["sampling"]["max_new_tokens"] == 20
+    assert "max_new_tokens" not in rows["hellaswag", "acc"]["sampling"]
+    protocol = json.loads((tmp_path / "cut" / "out" / "protocol.json").read_text())
+    assert protocol["triviaqa"]["sampling"]["max_new_tokens"] == 20
+    whole = run(tmp_path / "whole", parameters, model_folder, bench_root)
+    assert whole.notes == []
+    sampling = rows_of(tmp_path / "whole")["triviaqa", "exact_match"]["sampling"]
+    assert sampling["max_new_tokens"] == 24
+
+
+def test_an_item_with_an_overlong_choice_is_counted_as_wrong(
+    tmp_path: Path, model_folder: Path
+) -> None:
+    rows = [{"goal": "count", "sol1": "one", "sol2": "two"} for _ in range(3)]
+    rows[1]["sol2"] = "counts to twelve " * 60
+    write_jsonl(tmp_path / "bench" / "piqa" / "valid.jsonl", rows)
+    (tmp_path / "bench" / "piqa" / "valid-labels.lst").write_text("0\n1\n0\n")
+    parameters = EvaluationParameters(benchmarks=["piqa"])
+    result = run(tmp_path, parameters, model_folder, tmp_path / "bench")
+    row = rows_of(tmp_path)["piqa", "acc"]
+    assert (row["n"], row["truncated"], row["status"]) == (3, 1, "ok")
+    assert result.notes == [
+        "piqa: 1 of 3 items counted as wrong: a choice is longer than the model's context"
+    ]
+    protocol = json.loads((tmp_path / "out" / "protocol.json").read_text())
+    assert protocol["piqa"]["unasked_items"] == 1
 
 
 def test_samples_do_not_depend_on_the_batch(model_folder: Path) -> None:

@@ -13,27 +13,19 @@ from typing import Any, get_args
 import pytest
 
 from tasks.evaluation.answering import answer_choices
-from tasks.evaluation.benchmarks.base import (
-    choice_predictions,
-    pass_at_k,
-)
+from tasks.evaluation.benchmarks.base import choice_predictions, pass_at_k
 from tasks.evaluation.benchmarks.boolq import BoolQ
 from tasks.evaluation.benchmarks.closed_book import cut_answer, normalise_answer
 from tasks.evaluation.benchmarks.gsm8k import EXAMPLES, Gsm8k
 from tasks.evaluation.benchmarks.hellaswag import HellaSwag, capitalise_fragment, clean
 from tasks.evaluation.benchmarks.mmlu import Mmlu
+from tasks.evaluation.benchmarks.piqa import Piqa
 from tasks.evaluation.benchmarks.registry import BENCHMARKS
 from tasks.evaluation.benchmarks.triviaqa import TriviaQa
 from tasks.evaluation.benchmarks.winogrande import WinoGrande
-from tasks.evaluation.items import (
-    BenchmarkDataError,
-    Item,
-    load_items,
-)
+from tasks.evaluation.items import BenchmarkDataError, Item, load_items
 from tasks.evaluation.parameters import BenchmarkName, EvaluationParameters
-from tasks.evaluation.requests import (
-    TokenPair,
-)
+from tasks.evaluation.requests import TokenPair
 from tasks.evaluation.scorer import Score
 from tests.tasks.evaluation.conftest import write_jsonl
 
@@ -83,6 +75,20 @@ def test_boolq_divides_probabilities_by_those_behind_answer(words: Any) -> None:
     assert record["predictions"]["acc_answer"] == 0
     assert record["predictions"]["acc"] == 1
     assert record["values"]["acc_answer"] == 1.0
+
+
+def test_an_item_that_cannot_be_asked_is_wrong_and_says_why(words: Any) -> None:
+    """One PIQA solution of 300 tokens must not end the evaluation of a small model."""
+    items = [
+        Item(id="0", question="goal", choices=("s " * 65, "t"), gold=1),
+        Item(id="1", question="goal", choices=("s", "t"), gold=1),
+    ]
+    known = {("Question: goal Answer:", "s"): -2.0, ("Question: goal Answer:", "t"): -1.0}
+    requests = [Piqa().request(item, ()) for item in items]
+    wrong, right = answer_choices(Piqa(), items, requests, FakeScorer(words, known), words)
+    assert wrong["reason"] == "choice 1 of 2 has 65 tokens, the model reads 64"
+    assert wrong["values"] == {"acc_norm": 0.0, "acc": 0.0} and wrong["tokens_cut"] == 4
+    assert "reason" not in right and right["values"] == {"acc_norm": 1.0, "acc": 1.0}
 
 
 def test_ties_go_to_the_first_choice() -> None:

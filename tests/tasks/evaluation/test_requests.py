@@ -53,9 +53,28 @@ def test_too_long_prompts_lose_whole_shots(
         assert kept[-2:] == ["q1", "q2"]
 
 
-def test_a_choice_longer_than_the_context_is_refused(words: Any) -> None:
-    with pytest.raises(ValueError, match="does not fit"):
-        fit_choices(words, request_with(0), 2)
+def test_each_choice_keeps_the_context_that_fits_before_it(words: Any) -> None:
+    short, long = fit_choices(words, request_with(0), 5)[0]
+    assert words.text(short.context[1:]) == "head q1 q2"
+    assert words.text(long.context[1:]) == "q1 q2"
+
+
+def test_a_choice_longer_than_the_context_is_named(words: Any) -> None:
+    pairs, fitted = fit_choices(words, request_with(2), 2)
+    assert pairs == []
+    assert fitted == Fitted(2, 4, "choice 2 of 2 has 3 tokens, the model reads 2")
+    assert fit_choices(words, request_with(2), 3)[1].reason is None
+
+
+def test_a_choice_must_fit_behind_its_unconditional_context_too(words: Any) -> None:
+    """A RACE option that fits behind BOS alone may not fit behind "A:"."""
+    asked = ChoiceRequest("0", Prompt("q"), (Choice(" a"), Choice(" b c d")), "Answer :")
+    pairs, fitted = fit_choices(words, asked, 5)
+    assert [words.text(pair.context[1:]) for pair in pairs] == ["q", "q", "Answer :", "Answer :"]
+    assert fitted == Fitted()
+    pairs, fitted = fit_choices(words, asked, 4)
+    assert pairs == [] and fitted.truncated
+    assert fitted.reason == "choice 2 of 2 has 5 tokens with 'Answer :', the model reads 4"
 
 
 def test_prompts_for_generation_leave_room(words: Any) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 
@@ -80,6 +82,19 @@ def test_contexts_are_grouped_by_their_shared_header() -> None:
         (sorted([(*second, 9), (*second, 6, 7)]), len(second)),
         ([(0, 3, 4)], 0),
     ]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("place", ["blocks", "output"])
+def test_a_model_that_gives_no_numbers_is_refused(model: Llama, value: float, place: str) -> None:
+    """Its choices would all be equal, and the first one's share of the labels a plausible score."""
+    broken = copy.deepcopy(model)
+    part = broken.output if place == "output" else broken.blocks[0]
+    with torch.no_grad():
+        next(part.parameters()).view(-1)[3] = value
+    pairs = [TokenPair((0, 7, 9), (3, 4)), TokenPair((0, 7, 9), (5,))]
+    with pytest.raises(FloatingPointError, match="not finite"):
+        Scorer(broken).score(pairs)
 
 
 def test_a_pair_without_tokens_is_refused(model: Llama) -> None:
