@@ -18,7 +18,10 @@ from pathlib import Path
 from tasks.corpus.documents import Document, Funnel
 from tasks.corpus.parameters import CorpusParameters
 from tasks.corpus.sources import packages
-from tasks.corpus.sources.licenses import license_of_text, permitted
+from tasks.corpus.sources.comments import SYNTAX
+from tasks.corpus.sources.headers import without_license_header
+from tasks.corpus.sources.license_texts import license_of_text
+from tasks.corpus.sources.licenses import permitted, refusal
 
 MAX_FILE_BYTES = 1_000_000
 MAX_MEMBERS = 200_000
@@ -45,12 +48,6 @@ _GENERATED_TEXT = re.compile(
     re.IGNORECASE,
 )
 _LICENSE_FILE = re.compile(r"^(licen[cs]e|copying|unlicense)([-.].*)?$", re.IGNORECASE)
-_LEGAL = re.compile(r"copyright|licen[cs]e|all rights reserved|spdx|\(c\) *\d{4}", re.IGNORECASE)
-_KEEP_LINE = re.compile(
-    r"^(#!|#\s*(include|pragma|define|undef|ifn?def|if|el|endif|import|error|line|region)\b"
-    r"|#.*coding[:=]|//go:|//\s*\+build|//\s*@|#\[|--\s*@)"
-)
-_LINE_COMMENT = re.compile(r"^\s*(#|//|--|;|%)")
 
 
 def read(
@@ -86,10 +83,25 @@ def _project(name: str) -> str:
 
 
 def _folder_license(root: Path, project: str, names: Sequence[str]) -> str:
+    texts = []
     for name in sorted(names):
-        if posixpath.dirname(name) == project and _LICENSE_FILE.match(posixpath.basename(name)):
-            return license_of_text((root / name).read_text("utf-8", "replace"))
-    return ""
+        if posixpath.dirname(name) == project and _is_license_file(name):
+            with (root / name).open("rb") as handle:
+                texts.append(handle.read(MAX_FILE_BYTES).decode("utf-8", "replace"))
+    return _license_of_files(texts)
+
+
+def _is_license_file(name: str) -> bool:
+    """Whether a file is a licence by its name; ``license.py`` is source code about licences."""
+    base = posixpath.basename(name)
+    code = base.rpartition(".")[2].lower() in SYNTAX
+    return _LICENSE_FILE.match(base) is not None and not code
+
+
+def _license_of_files(texts: Sequence[str]) -> str:
+    """Licences of all licence files of a project together: a second file may add conditions."""
+    names = (name for text in texts for name in license_of_text(text).split(" AND ") if name)
+    return " AND ".join(dict.fromkeys(names))
 
 
 def _archive_documents(
@@ -99,20 +111,21 @@ def _archive_documents(
     if path.stat().st_size == 0:
         funnel.bad_file(name, "empty file")
         return
-    license_name = ""
+    license_texts: dict[int, list[str]] = defaultdict(list)
     try:
         with tarfile.open(path, mode="r|*") as archive:
             for number, member in enumerate(archive):
                 inner = posixpath.normpath(member.name)
-                shallow = inner.count("/") <= 1
-                if shallow and member.isfile() and _LICENSE_FILE.match(posixpath.basename(inner)):
+                depth = inner.count("/")
+                if depth <= 1 and member.isfile() and _is_license_file(inner):
                     handle = archive.extractfile(member)
                     assert handle is not None
                     text = handle.read(MAX_FILE_BYTES).decode("utf-8", "replace")
-                    license_name = license_of_text(text)
-                    break
+                    license_texts[depth].append(text)
                 if number > MAX_MEMBERS:
                     break
+        # Those of the project's own folder, which may be the archive's top or a folder in it.
+        license_name = _license_of_files(license_texts[min(license_texts, default=0)])
         with tarfile.open(path, mode="r|*") as archive:
             for number, member in enumerate(archive):
                 if number > MAX_MEMBERS:
@@ -133,10 +146,9 @@ def _archive_documents(
 def _package_documents(parameters: CorpusParameters, funnel: Funnel) -> Iterator[Document]:
     for package in packages.installed():
         if not permitted(package.license):
-            reason = f"licence {package.license}" if package.license else "licence unknown"
             for _ in package.files:
                 funnel.keep("read", "")
-                funnel.reject("license", reason)
+                funnel.reject("license", refusal(package.license))
             continue
         for inner, path in package.files:
             if not path.is_file():
@@ -157,7 +169,8 @@ def _document(
     funnel: Funnel,
 ) -> Iterator[Document]:
     """The document of one file, or nothing with the reason counted."""
-    language = LANGUAGES.get(posixpath.basename(inner).rpartition(".")[2].lower(), "")
+    extension = posixpath.basename(inner).rpartition(".")[2].lower()
+    language = LANGUAGES.get(extension, "")
     if not language:
         funnel.reject("read", "extension not on the list")
         return
@@ -174,8 +187,12 @@ def _document(
         return
     funnel.keep("read", text)
     if not permitted(license_name):
-        reason = f"licence {license_name}" if license_name else "licence unknown"
-        funnel.reject("license", reason, text, uri)
+        funnel.reject("license", refusal(license_name), text, uri)
+        return
+    body, declared = without_license_header(text, extension)
+    # A file may come from elsewhere: what its own header says goes before the project's licence.
+    if declared and not permitted(declared):
+        funnel.reject("license", f"file's own header: {refusal(declared)}", text, uri)
         return
     funnel.keep("license", text)
     if _VENDORED & set(posixpath.dirname(inner).lower().split("/")):
@@ -198,7 +215,6 @@ def _document(
         funnel.reject("alphanumeric", "too few letters and digits", text, uri)
         return
     funnel.keep("alphanumeric", text)
-    body = without_license_header(text)
     if not body.strip():
         funnel.reject("header", "nothing but a header", text, uri)
         return
@@ -210,44 +226,6 @@ def _document(
         uri=uri,
         language=language,
         language_score=1.0,
-        license=license_name,
+        license=declared or license_name,
         meta={"path": inner},
     )
-
-
-def without_license_header(text: str) -> str:
-    r"""``text`` without the comment at its top, when that speaks of copyright or licence.
-
-    A comment block is C's ``/* ... */``, HTML's ``<!-- ... -->``, or adjoining lines that begin
-    with ``#``, ``//``, ``--``, ``;`` or ``%``. Shebangs, ``#include``, ``#pragma``, conditional
-    compilation and encoding lines are code, never comment; a comment without legal words stays.
-    """
-    lines = text.split("\n")
-    at = 0
-    while at < len(lines) and (not lines[at].strip() or _KEEP_LINE.match(lines[at])):
-        at += 1
-    head, rest = lines[:at], lines[at:]
-    if not rest:
-        return text
-    end = _block_end(rest)
-    if end == 0 or not _LEGAL.search("\n".join(rest[:end])):
-        return text
-    while end < len(rest) and not rest[end].strip():
-        end += 1
-    return "\n".join([line for line in head if line.strip()] + rest[end:])
-
-
-def _block_end(lines: list[str]) -> int:
-    """Number of lines of the comment block that ``lines`` open with; 0 when there is none."""
-    first = lines[0].strip()
-    for opening, closing in (("/*", "*/"), ("<!--", "-->")):
-        if first.startswith(opening):
-            for number, line in enumerate(lines):
-                if closing in line:
-                    # Code behind the comment's end on the same line: leave it all.
-                    return number + 1 if line.rstrip().endswith(closing) else 0
-            return 0
-    end = 0
-    while end < len(lines) and _LINE_COMMENT.match(lines[end]) and not _KEEP_LINE.match(lines[end]):
-        end += 1
-    return end

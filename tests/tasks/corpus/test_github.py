@@ -19,6 +19,15 @@ MIT = (
     "Permission is hereby granted, free of charge, to any person ... copies ... sublicense, and/or"
 )
 GPL = "GNU GENERAL PUBLIC LICENSE Version 3, 29 June 2007"
+BSD = (
+    "Redistribution and use in source and binary forms, with or without modification, are permitted"
+    " ... The name of the author may not be used to endorse or promote products derived from this"
+)
+APACHE = (
+    "Apache License Version 2.0, January 2004 ... submitted for inclusion in the Work shall be"
+    " under the terms and conditions of this License, without any additional terms or conditions."
+)
+MIT_CLASSIFIER = ("Classifier", "License :: OSI Approved :: MIT License")
 CODE = "def area(width, height):\n    return width * height\n"
 
 
@@ -83,30 +92,16 @@ def test_archive_whose_licence_comes_last_and_paths_that_climb(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("source", "clean"),
-    [
-        ("/* Copyright X */\n#include <a.h>\nint x;", "#include <a.h>\nint x;"),
-        ("#pragma once\n// Licensed under MIT\n// more\n\nint x;", "#pragma once\nint x;"),
-        ("#include <a.h>\n#include <b.h>\nint x;", "#include <a.h>\n#include <b.h>\nint x;"),
-        ("#!/bin/sh\n# says hello\necho hello", "#!/bin/sh\n# says hello\necho hello"),
-        ("-- All rights reserved\nselect 1", "select 1"),
-        ("# explains the module\nx = 1", "# explains the module\nx = 1"),
-        ("/* Copyright */ int x;", "/* Copyright */ int x;"),
-        ("/* Copyright, never closed\nint x;", "/* Copyright, never closed\nint x;"),
-        ("<!-- Copyright\n X -->\n<p>", "<p>"),
-    ],
-)
-def test_headers(source: str, clean: str) -> None:
-    assert github.without_license_header(source) == clean
-
-
-@pytest.mark.parametrize(
     ("expression", "allowed"),
     [
         ("MIT", True), ("Apache-2.0 OR GPL-3.0-only", True), ("MIT AND PSF-2.0", False),
         ("Apache-2.0 WITH LLVM-exception", True), ("MPL-2.0 AND (Apache-2.0 OR MIT)", False),
         ("(MIT OR GPL-2.0-only) AND BSD-3-Clause", True), ("", False), ("MIT (", False),
         ("LGPL-2.1-or-later", False), ("MIT-CMU", False), ("PSF-2.0", False),
+        ("MIT OR GPL-3.0-only", True), ("MIT AND GPL-3.0-only", False),
+        ("Apache-2.0 WITH Commons-Clause", False), ("MIT AND LicenseRef-Commons-Clause", False),
+        ("MIT WITH exceptional-conditions", False), ("BSD-3-Clause-Clear", False),
+        ("(" * 5000 + "MIT" + ")" * 5000, False),
     ],
 )  # fmt: skip
 def test_spdx(expression: str, allowed: bool) -> None:
@@ -131,13 +126,151 @@ def test_spdx(expression: str, allowed: bool) -> None:
         ([("License", "LGPL-2.1+")], "LGPL-2.1+"),
         ([("License", "ISC"), ("Classifier", "License :: OSI Approved :: BSD License")], "ISC"),
         ([], ""),
+        # A classifier does not overrule the words of the License field.
+        ([("License", "MIT AND GPL-3.0"), MIT_CLASSIFIER], "MIT AND GPL-3.0"),
+        ([("License", "BSD 3-Clause AND GPL-3.0-only"), MIT_CLASSIFIER], "GPL"),
+        ([("License", "BSD-3-Clause AND GPL-3.0-only")], "BSD-3-Clause AND GPL-3.0-only"),
+        ([("License", "BSD 3-Clause License")], "BSD-3-Clause"),
+        ([("License", 'BSD 3-Clause "New" or "Revised" License')], "BSD-3-Clause"),
+        ([("License", "MIT or GPL"), ("Classifier", "License :: X")], "MIT or GPL"),
+        ([("License", "Free for non-commercial use"), MIT_CLASSIFIER],
+         "LicenseRef-restricted-noncommercial"),
+        ([("License", MIT + "\n" + GPL), MIT_CLASSIFIER], "MIT AND GPL"),
+        ([("License", "UNKNOWN"), MIT_CLASSIFIER], "MIT"),
+        ([("License", "MIT, see the file"), MIT_CLASSIFIER], "MIT"),
     ],
-)
+)  # fmt: skip
 def test_metadata(headers: list[tuple[str, str]], name: str) -> None:
     message = Message()
     for key, value in headers:
         message.add_header(key, value.replace("\n", "\n "))
     assert licenses.license_of_metadata(message) == name
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        (MIT, "MIT"), (BSD, "BSD-3-Clause"), (APACHE, "Apache-2.0"),
+        (MIT.replace("sublicense", "sublicence"), "MIT"),
+        (MIT + "\n" * 50 + "x" * 9000 + GPL, "MIT AND GPL"),
+        (BSD + "x " * 9000 + "GNU AFFERO GENERAL PUBLIC LICENSE", "BSD-3-Clause AND AGPL"),
+        (APACHE + "\n\nGNU Lesser General Public License", "Apache-2.0 AND LGPL"),
+        (MIT + "\nPortions are licensed under the GPLv2.", "MIT AND GPL"),
+        # The texts of one licence that speak of another.
+        (GPL + " ... use the GNU Lesser General Public License instead", "GPL"),
+        ("GNU LESSER GENERAL PUBLIC LICENSE ... the GNU General Public License", "LGPL"),
+        ("Mozilla Public License Version 2.0 1.12. \"Secondary License\" means either the GNU"
+         " General Public License, Version 2.0, the GNU Lesser General Public License, Version 2.1,"
+         " the GNU Affero General Public License, Version 3.0, or any later versions", "MPL"),
+        (APACHE + " LLVM Exceptions: if you combine this Software with software that is licensed"
+         " under the GPLv2 and the License conflicts with the conditions of the GPLv2",
+         "Apache-2.0"),
+        ("\"Commons Clause\" License Condition v1.0 ... " + APACHE,
+         "Apache-2.0 AND LicenseRef-restricted-Commons-Clause"),
+        (MIT + " The Software shall be used for Good, not Evil.",
+         "MIT AND LicenseRef-restricted-field-of-use"),
+        (MIT + " You may not use this software for the military.",
+         "MIT AND LicenseRef-restricted-field-of-use"),
+        (MIT + " for non-commercial purposes only", "MIT AND LicenseRef-restricted-noncommercial"),
+        (MIT + " Commercial use is strictly not permitted.",
+         "MIT AND LicenseRef-restricted-noncommercial"),
+        (MIT + " for commercial and non-commercial purposes alike", "MIT"),
+        (BSD + " Additional Grant of Patent Rights",
+         "BSD-3-Clause AND LicenseRef-restricted-patents"),
+        (BSD + " NO EXPRESS OR IMPLIED LICENSES TO ANY PARTY'S PATENT RIGHTS ARE GRANTED",
+         "BSD-3-Clause AND LicenseRef-restricted-patents"),
+        (APACHE + " It is licensed with the following additional conditions: a logo stays",
+         "Apache-2.0 AND LicenseRef-restricted-additional-terms"),
+        ("For research use only. " + "Hello",
+         "LicenseRef-restricted-noncommercial"),
+        ("Anything else", ""),
+    ],
+)  # fmt: skip
+def test_text(text: str, name: str) -> None:
+    assert licenses.license_of_text(text) == name
+
+
+def test_whole_texts_of_permissive_licences_carry_no_rider() -> None:
+    """The licences that packages beside the tests bring, in full and in many variants."""
+    seen = set()
+    for package in packages.metadata.distributions():
+        for file in package.files or ():
+            if re.search(r"dist-info/licenses/licen[cs]e(\.txt|\.md)?$", file.as_posix().lower()):
+                text = Path(str(package.locate_file(file))).read_text("utf-8", "replace")
+                seen.add(licenses.license_of_text(text))
+    assert {"MIT", "BSD-3-Clause", "Apache-2.0"} <= seen
+    assert not any("restricted" in name for name in seen)
+
+
+def test_restricted_mixed_and_chosen_licences(tmp_path: Path) -> None:
+    folder = tmp_path / "github"
+    put(
+        folder,
+        commons__LICENSE='"Commons Clause" License Condition v1.0\n' + MIT,
+        commons__a_dot_py=CODE,
+        bundle__LICENSE=MIT + "\n" * 20 + "x" * 5000 + GPL,
+        bundle__a_dot_py=CODE,
+        split__LICENSE=MIT,
+        split__LICENSE_dot_GPL=GPL,
+        split__a_dot_py=CODE,
+        pair__LICENSE="Either of the two.",
+        pair__LICENSE_dot_APACHE=APACHE,
+        pair__LICENSE_dot_MIT=MIT,
+        # Source code about licences is no licence.
+        pair__license_dot_py="TEXT = 'GNU General Public License'\n" + CODE,
+    )
+    documents, funnel = collect(tmp_path)
+    assert [(d.uri, d.license) for d in documents] == [
+        ("github/pair/license.py", "Apache-2.0 AND MIT")
+    ]
+    assert rejected(funnel, "license") == {
+        "licence restricted: MIT AND LicenseRef-restricted-Commons-Clause": 1,
+        "licence mixed: MIT AND GPL": 2,
+    }
+
+
+def test_what_a_file_says_of_its_licence_goes_before_the_project(tmp_path: Path) -> None:
+    folder = tmp_path / "github/tool"
+    gpl = "the terms of the GNU General\n{0} Public License as published by the FSF"
+    put(
+        folder,
+        LICENSE=MIT,
+        a_dot_py="#!/usr/bin/python\n# Copyright 2020 X\n\n# under " + gpl.format("#")
+        + f"\n{CODE}",
+        b_dot_c="/*\n * Copyright (C) X\n * This is free software under " + gpl.format(" *")
+        + " */\nint area = 1;\n",
+        c_dot_js="// SPDX-License-Identifier: GPL-2.0-only\nlet area = 1;\n",
+        d_dot_js="// SPDX-License-Identifier: GPL-2.0-only OR MIT\nlet area = 1;\n",
+        e_dot_js="/* SPDX-License-Identifier: Apache-2.0 */\nlet area = 1;\n",
+        f_dot_py=f'"""Areas.\n\nThis program is free software under {gpl.format("")}."""\n{CODE}',
+        g_dot_py=f'"""Reads files of the GNU General Public License."""\n{CODE}',
+        h_dot_py=f'"""Areas."""\n\n__license__ = "GPL v3"\n{CODE}',
+        i_dot_cu="// Copyright (c) 2020 X. Copying without an agreement is strictly prohibited.\n"
+        "int area = 1;\n",
+        j_dot_py=f"# Written for the GNU General Public License's readers.\n{CODE}",
+    )  # fmt: skip
+    documents, funnel = collect(tmp_path)
+    assert {d.uri[-4:]: d.license for d in documents} == {
+        "d.js": "GPL-2.0-only OR MIT", "e.js": "Apache-2.0", "g.py": "MIT", "j.py": "MIT",
+    }  # fmt: skip
+    assert rejected(funnel, "license") == {
+        "file's own header: licence GPL": 4,
+        "file's own header: licence GPL-2.0-only": 1,
+        "file's own header: licence restricted: LicenseRef-restricted-proprietary": 1,
+    }
+
+
+def test_conditions_in_a_package_s_licence_file(tmp_path: Path) -> None:
+    folder = tmp_path / "tool-1.dist-info"
+    put(
+        folder,
+        METADATA="Metadata-Version: 2.1\nName: tool\nVersion: 1\nLicense: MIT\n",
+        LICENSE=MIT + " You may not use this software for the military.",
+        RECORD="tool-1.dist-info/LICENSE,,\ntool/a.py,,\n",
+    )
+    package = packages.metadata.Distribution.at(folder)
+    found = packages.license_of_package(package.metadata, package.files or [])
+    assert found == "MIT AND LicenseRef-restricted-field-of-use"
 
 
 def test_installed_packages_some_kept_some_rejected(tmp_path: Path) -> None:

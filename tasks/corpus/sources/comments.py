@@ -1,0 +1,149 @@
+"""Comments that source files open with, by each language's own comment syntax.
+
+Only what stands before the first line of code is read. Lines that look like comments to one
+language are code in another (``#id {`` in CSS, ``--x;`` in C, ``# Title`` in Markdown), so nothing
+is a comment unless the file's language says so.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+# Lines that tools read, and code that may stand above a licence: kept, and never part of a run of
+# line comments. First those of any language, then each family's.
+_ANY = r"#!|<\?|.*-\*-.*-\*-|\W*(?:vim?|ex):"
+_HASH = (
+    r"#.*coding[:=]|#\s*shellcheck\s|#requires\s|#\s*noqa\b|#\s*(?:cython|distutils|type|mypy"
+    r"|pyright|pylint|ruff|flake8|fmt|isort|yapf|pragma|frozen_string_literal|typed|warn_indent"
+    r"|rubocop)\s*:"
+)
+_USE = r"[\"']use \w+[\"'];?\s*$"
+_C = (
+    rf"#|{_USE}|//go:|//\s*\+build|//\s*@|//>|///\s*<|//\s*swift-tools-version"
+    r"|//\s*(?:eslint|jshint|jslint|prettier|tslint|istanbul|clang-format|nolint)"
+)
+
+
+@dataclass(frozen=True)
+class Syntax:
+    """How a language writes comments.
+
+    line: beginnings of a line that is a comment. block: pairs of opening and closing. not_block: an
+    opening that one of these characters follows is code or a directive. kept: regular expression
+    for lines that may stand above a comment and are never part of line comments.
+    """
+
+    line: tuple[str, ...] = ()
+    block: tuple[tuple[str, str], ...] = ()
+    not_block: str = ""
+    kept: str = ""
+
+    def opened(self, line: str) -> tuple[str, str] | None:
+        """Opening and closing of the block comment that ``line`` begins with."""
+        for opening, closing in self.block:
+            if line.startswith(opening):
+                following = line[len(opening) : len(opening) + 1]
+                return None if following and following in self.not_block else (opening, closing)
+        return None
+
+
+_SLASHES = Syntax(("//",), (("/*", "*/"),), kept=_C)
+_NUMBER = Syntax(("#",), kept=_HASH)
+_ANGLES = Syntax(block=(("<!--", "-->"),), not_block="[", kept=r"<!doctype|<html|<xsl:")
+_BRACKETS = tuple((f"[{'=' * level}[", f"]{'=' * level}]") for level in range(4))
+SYNTAX = {
+    **dict.fromkeys(
+        ("c", "cc", "cpp", "cs", "cu", "cxx", "dart", "go", "groovy", "h", "hpp", "java", "js")
+        + ("jsx", "kt", "m", "mm", "rs", "scala", "swift", "ts", "tsx", "v"),
+        _SLASHES,
+    ),
+    **dict.fromkeys(("ex", "jl", "pl", "py", "pyi", "pyx", "r", "sh", "tcl"), _NUMBER),
+    **dict.fromkeys(("html", "vue", "xsl"), _ANGLES),
+    **dict.fromkeys(("sass", "scss"), Syntax(("//",), (("/*", "*/"),), kept="@charset|@use")),
+    "asm": Syntax((";", "//"), (("/*", "*/"),)),
+    "clj": Syntax((";",)),
+    "cmake": Syntax(("#",), tuple((f"#{o}", c) for o, c in _BRACKETS), kept=_HASH),
+    "css": Syntax(block=(("/*", "*/"),), kept="@charset"),
+    "erl": Syntax(("%",)),
+    "f90": Syntax(("!",), kept=r"!(?:\$|dir\$|dec\$)|#"),
+    "hs": Syntax(("--",), (("{-", "-}"),), not_block="#", kept=r"\{-#|-{2,}[!#$%&*+./<=>?@\\^|~:]"),
+    "jl": Syntax(("#",), (("#=", "=#"),), kept=_HASH),
+    "lua": Syntax(("--",), tuple((f"--{o}", c) for o, c in _BRACKETS), kept=r"---?\s*@"),
+    "ml": Syntax(block=(("(*", "*)"),), kept="#"),
+    "pas": Syntax(("//",), (("{", "}"), ("(*", "*)")), not_block="$"),
+    "php": Syntax(("//", "#"), (("/*", "*/"),), kept=r"#\["),
+    "ps1": Syntax(("#",), (("<#", "#>"),), kept=_HASH),
+    "rb": Syntax(("#",), (("=begin", "=end"),), kept=_HASH),
+    "sql": Syntax(("--",), (("/*", "*/"),), not_block="!+"),
+    "tex": Syntax(("%",), kept=r"%\s*!|%&"),
+    "vb": Syntax(("'", "REM "), kept="#"),
+}
+# No comments, or only through markup that is a part of the document.
+WITHOUT = frozenset(("md", "rst"))
+_KEPT = {
+    extension: re.compile("|".join(filter(None, (_ANY, syntax.kept))), re.IGNORECASE)
+    for extension, syntax in SYNTAX.items()
+}
+
+
+@dataclass(frozen=True)
+class Comment:
+    """Lines ``first`` to ``last`` (not included) of a file.
+
+    A block comment's ``opening`` and ``closing`` stand on its first and its last line; both are ""
+    for a run of line comments.
+    """
+
+    first: int
+    last: int
+    opening: str = ""
+    closing: str = ""
+
+
+def leading_comments(lines: list[str], extension: str) -> list[Comment]:
+    """Comments before the first line of code, each a run of line comments or one block comment.
+
+    A block that code follows on its last line, or that never closes, ends the search: it is no
+    whole number of lines.
+    """
+    syntax = SYNTAX.get(extension)
+    if syntax is None:
+        return []
+    kept = _KEPT[extension]
+    found = []
+    at = 0
+    while at < len(lines):
+        line = lines[at].lstrip()
+        block = syntax.opened(line)
+        first = at
+        if block is not None:
+            at = _behind(lines, first, *block)
+            if at == 0:
+                break
+            found.append(Comment(first, at, *block))
+        elif not line or kept.match(line):
+            at += 1
+        elif _is_line_comment(line, syntax):
+            while at < len(lines) and _is_line_comment(line, syntax) and not kept.match(line):
+                at += 1
+                line = lines[at].lstrip() if at < len(lines) else ""
+            found.append(Comment(first, at))
+        else:
+            break
+    return found
+
+
+def _is_line_comment(line: str, syntax: Syntax) -> bool:
+    return bool(syntax.line) and line.startswith(syntax.line) and syntax.opened(line) is None
+
+
+def _behind(lines: list[str], first: int, opening: str, closing: str) -> int:
+    """Line behind the block comment that opens on line ``first``; 0 when it is not whole lines."""
+    for number in range(first, len(lines)):
+        line = lines[number]
+        begin = line.index(opening) + len(opening) if number == first else 0
+        found = line.find(closing, begin)
+        if found >= 0:
+            return number + 1 if found + len(closing) == len(line.rstrip()) else 0
+    return 0
