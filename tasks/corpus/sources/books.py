@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from tasks.corpus.documents import Document, Funnel
 from tasks.corpus.language import identify
 from tasks.corpus.parameters import CorpusParameters
+from tasks.corpus.sources.gutenberg import unframed
 
 SHINGLE = 5
 BINS = 256
@@ -28,19 +29,6 @@ BAND = 4
 MAX_BYTES = 64_000_000
 _EMPTY = np.uint64(0xFFFFFFFFFFFFFFFF)
 _WORD = re.compile(r"\w+")
-# The title may run over the next lines; three asterisks close the marker.
-_START = re.compile(
-    r"^[ \t]*\*\*\*?[ \t]*START OF (?:THE|THIS) PROJECT GUTENBERG[^*]{0,400}\*\*\*[ \t]*$",
-    re.MULTILINE | re.IGNORECASE,
-)
-_SMALL_PRINT = re.compile(r"^\*END[ *]*THE SMALL PRINT!.*$", re.MULTILINE | re.IGNORECASE)
-_END = re.compile(
-    r"^[ \t]*(?:\*\*\*?[ \t]*END OF (?:THE|THIS) PROJECT GUTENBERG"
-    r"|End of (?:the |this )?Project Gutenberg)",
-    re.MULTILINE | re.IGNORECASE,
-)
-_CREDITS = re.compile(r"^(?:Produced by|E-text prepared by|This e?text was|Transcribed from)\b")
-_FIELD = re.compile(r"^(Title|Author|Language|Release Date):[ \t]*(.+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -144,12 +132,16 @@ def _load(root: Path, name: str, funnel: Funnel) -> Book | None:
         return None
     raw, encoding = decode(data)
     funnel.keep("read", raw)
-    text, header = strip_gutenberg(raw)
-    if not text:
+    framed = unframed(raw)
+    if not framed.text:
         funnel.reject("header", "nothing between header and licence", raw, name)
         return None
-    funnel.keep("header", raw, text)
-    return Book(name, text, header, encoding)
+    if framed.copyrighted:
+        # The paper's books are Project Gutenberg's public domain ones.
+        funnel.reject("header", "copyrighted Project Gutenberg book", raw, name)
+        return None
+    funnel.keep("header", raw, framed.text)
+    return Book(name, framed.text, framed.header, encoding)
 
 
 def decode(data: bytes) -> tuple[str, str]:
@@ -165,31 +157,6 @@ def decode(data: bytes) -> tuple[str, str]:
             continue
         return text.replace("\r\n", "\n").replace("\r", "\n"), encoding
     raise AssertionError("latin-1 decodes every byte")
-
-
-def strip_gutenberg(text: str) -> tuple[str, dict[str, str]]:
-    """The book between Project Gutenberg's header and licence, and the header's fields.
-
-    Knows the markers since 2003 (``*** START OF ...``) and the older small print. A text without
-    either is returned whole, with no fields.
-    """
-    start = _START.search(text)
-    if start is None:
-        start = _SMALL_PRINT.search(text)
-    header: dict[str, str] = {}
-    if start is not None:
-        header = {name: value.strip() for name, value in _FIELD.findall(text[: start.start()])}
-        header.setdefault("Title", "")
-        text = text[start.end() :]
-    end = _END.search(text)
-    # The footer stands near the end; an earlier match is the book talking about the project.
-    if end is not None and (start is not None or end.start() > len(text) // 2):
-        text = text[: end.start()]
-    text = text.strip()
-    paragraph, _, rest = text.partition("\n\n")
-    if start is not None and _CREDITS.match(paragraph):
-        text = rest.strip()
-    return text, header
 
 
 def shingle_hashes(text: str, seed: int) -> NDArray[np.uint64]:

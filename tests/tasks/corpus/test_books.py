@@ -40,18 +40,6 @@ def collect(root: Path, **options: object) -> tuple[list[Document], Funnel]:
     return list(books.read(root, files, parameters, funnel)), funnel
 
 
-def test_new_and_old_wrapping_is_removed() -> None:
-    text, header = books.strip_gutenberg(wrapped("Call me Ishmael."))
-    assert text == "Call me Ishmael."
-    assert header == {"Title": "A Voyage", "Author": "Some One"}
-    old = (
-        "Etext of X\n*END*THE SMALL PRINT! FOR PUBLIC DOMAIN ETEXTS*Ver.04.29.93*END*\n"
-        "Call me Ishmael.\nEnd of Project Gutenberg Etext of X\n"
-    )
-    assert books.strip_gutenberg(old)[0] == "Call me Ishmael."
-    assert books.strip_gutenberg("  Plain text.\n") == ("Plain text.", {})
-
-
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "latin-1", "utf-16"])
 def test_encodings(encoding: str) -> None:
     assert books.decode("café\r\nnoël".encode(encoding))[0] == "café\nnoël"
@@ -92,6 +80,17 @@ def test_signature_is_the_least_hash_of_each_bin() -> None:
     for index in range(books.BINS):
         inside = hashes[(hashes >> np.uint64(56)) == index]
         assert signature[index] == (inside.min() if len(inside) else np.uint64(2**64 - 1))
+
+
+def test_copyrighted_books_are_rejected_and_counted(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(wrapped(prose(1, 500)))
+    (tmp_path / "b.txt").write_text(
+        "This is a COPYRIGHTED Project Gutenberg eBook, details below\n" + wrapped(prose(2, 500))
+    )
+    documents, funnel = collect(tmp_path)
+    assert [d.uri for d in documents] == ["a.txt"]
+    row = next(row for row in funnel.rows() if row["filter"] == "header")
+    assert row["rejected"] == {"copyrighted Project Gutenberg book": 1}
 
 
 def test_bad_files_and_other_languages_are_counted(tmp_path: Path) -> None:
