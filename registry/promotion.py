@@ -23,6 +23,7 @@ from registry.manifest import ArtifactRef, Kind, ref_of
 from registry.outbox import enqueue
 from registry.runs import EvaluationRow
 from registry.schema import Artifact, Evaluation, ModelAlias, ModelVersion, Promotion, now
+from registry.versions import CHAMPION, champion, champions, describe
 
 __all__ = [
     "Candidate",
@@ -40,7 +41,6 @@ __all__ = [
     "registered_name",
 ]
 
-CHAMPION = "champion"
 LICENSES = "licenses.json"
 ATTEMPTS = 3  # a concurrent promotion of the same name makes one of the two start over
 
@@ -103,33 +103,6 @@ def gather_facts(registry: Registry, store: Store, model: ArtifactRef) -> Facts:
         contamination=_contamination(above),
         emissions=sum_up(entries_of_recipes(registry, keys)),
     )
-
-
-def champion(session: Session, name: str) -> ModelVersion | None:
-    """The champion of a name."""
-    return session.scalar(
-        select(ModelVersion)
-        .join(
-            ModelAlias,
-            (ModelAlias.name == ModelVersion.name) & (ModelAlias.version == ModelVersion.version),
-        )
-        .where(ModelAlias.name == name, ModelAlias.alias == CHAMPION)
-    )
-
-
-def champions(session: Session) -> list[ArtifactRef]:
-    """The champion artifacts of all names, by name."""
-    rows = session.scalars(
-        select(Artifact)
-        .join(ModelVersion, ModelVersion.artifact_key == Artifact.key)
-        .join(
-            ModelAlias,
-            (ModelAlias.name == ModelVersion.name) & (ModelAlias.version == ModelVersion.version),
-        )
-        .where(ModelAlias.alias == CHAMPION)
-        .order_by(ModelAlias.name)
-    )
-    return [ref_of(row) for row in rows]
 
 
 def list_promotions(
@@ -230,8 +203,7 @@ def _version_of(session: Session, name: str, model: ArtifactRef, at: datetime) -
     )
     session.add(version)
     session.flush()
-    payload = {"name": name, "version": version.version, "key": row.key, "digest": row.digest}
-    payload |= {"uri": row.uri, "run_id": row.run_id, "sample": row.sample}
+    payload = describe(version, row).model_dump(mode="json")
     enqueue(session, "model-version", f"model-version:{name}:{version.version}", payload)
     return version
 

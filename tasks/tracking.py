@@ -22,7 +22,7 @@ import httpx
 from registry import outbox, runs
 from registry.database import Registry
 from registry.schema import Run
-from tasks import projection
+from tasks import projection, promoted
 from tasks.locks import LockTimeout, exclusive
 from tasks.runner import RunContext, Workplace, open_metrics_sink
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 FLUSH_S = 3.0
 FAILURES_IN_A_ROW = 2
+OF_THE_ENTRY = (400, 404, 409)  # HTTP states of what MLflow has against one entry
 log = logging.getLogger("arriero.tracking")
 
 
@@ -65,10 +66,10 @@ def install(place: Workplace, run: RunContext) -> None:
 def deliver(place: Workplace, limit: int = 500, deadline_s: float = 120.0) -> int:
     """Drain the outbox; returns how many entries were delivered.
 
-    An entry that fails is retried with back-off at a later call; one bad entry stops no other,
-    but a second failure in a row or ``deadline_s`` ends the call: a sick MLflow must not hold up
-    a flow. One process delivers at a time, or two flows that end together would show everything
-    twice.
+    An entry that fails is retried with back-off at a later call; a bad entry stops no other, but
+    MLflow failing twice in a row or ``deadline_s`` ends the call: a sick MLflow must not hold up a
+    flow. Then the aliases are compared. One process delivers at a time, or two flows that end
+    together would show everything twice.
     """
     uri = tracking_uri(place)
     if not reachable(uri):
@@ -80,31 +81,53 @@ def deliver(place: Workplace, limit: int = 500, deadline_s: float = 120.0) -> in
             log=log,
             timeout_s=deadline_s / 4,
         ):
-            return _drain(place, make_client(uri), limit, time.monotonic() + deadline_s)
+            client = make_client(uri)
+            delivered, well = _drain(place, client, limit, time.monotonic() + deadline_s)
+            if well:
+                _compare_aliases(place, client)
+            return delivered
     except LockTimeout:
         log.warning("another flow still delivers to MLflow; the rest follows at the next end")
         return 0
 
 
-def _drain(place: Workplace, client: MlflowClient, limit: int, deadline: float) -> int:
+def _drain(place: Workplace, client: MlflowClient, limit: int, deadline: float) -> tuple[int, bool]:
+    """How many entries were delivered, and whether MLflow was well to the end."""
     delivered = failures = 0
     entries = [(e.id, e.topic, dict(e.payload)) for e in outbox.pending(place.registry, limit)]
     for entry_id, topic, payload in entries:
         if failures >= FAILURES_IN_A_ROW or time.monotonic() > deadline:
             log.warning("MLflow is too slow or fails: the rest is delivered later")
-            break
+            return delivered, False
         try:
             projection.project(client, place, topic, payload)
         except Exception as failure:
             # MLflow is a projection: whatever it raises is recorded and tried again.
             log.warning("MLflow refused %s %s: %s", topic, payload.get("run_id"), failure)
             outbox.mark_failed(place.registry, entry_id, f"{type(failure).__name__}: {failure}")
-            failures += 1
+            failures = failures + 1 if _is_sick(failure) else 0
             continue
         outbox.mark_delivered(place.registry, entry_id)
         failures = 0
         delivered += 1
-    return delivered
+    return delivered, failures == 0
+
+
+def _compare_aliases(place: Workplace, client: MlflowClient) -> None:
+    try:
+        promoted.reconcile(client, place)
+    except Exception as failure:  # as above: a projection, compared again at the next delivery
+        log.warning("the aliases of MLflow are compared later: %s", failure)
+
+
+def _is_sick(failure: Exception) -> bool:
+    """Whether MLflow itself failed, and will for the next entry too, not the entry."""
+    import requests
+    from mlflow.exceptions import MlflowException
+
+    if isinstance(failure, MlflowException):
+        return failure.get_http_status_code() not in OF_THE_ENTRY
+    return isinstance(failure, ConnectionError | TimeoutError | requests.RequestException)
 
 
 def make_client(uri: str | None) -> MlflowClient:

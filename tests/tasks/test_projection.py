@@ -10,8 +10,9 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run as MlflowRun
 
-from registry import runs
+from registry import outbox, runs
 from registry.artifacts import ArtifactRef, Kind
+from registry.promotion import Facts, GatePolicy, promote
 from tasks import projection
 from tasks.projection import RUN_TAG, project
 from tasks.runner import Workplace
@@ -325,17 +326,20 @@ def test_an_unknown_topic_is_refused(place: Workplace, client: MlflowClient) -> 
 def test_the_champion_follows_its_version(
     place: Workplace, client: MlflowClient, attempt: Attempt
 ) -> None:
-    record, ref = attempt(Kind.MODEL, "export", {"model.safetensors": "w", "config.json": "{}"})
-    version = {
-        "name": "llama-i-sample",
-        "version": 1,
-        "key": ref.key,
-        "digest": ref.digest,
-        "uri": ref.uri,
-        "run_id": record,
-        "sample": True,
-    }
-    champion = {"name": "llama-i-sample", "version": 1, "alias": "champion", "digest": ref.digest}
+    record, ref = attempt(
+        Kind.MODEL, "export", {"model.safetensors": "w", "config.json": "{}"}, sample=True
+    )
+    promote(
+        place.registry,
+        name="llama-i-sample",
+        model=ref,
+        policy=GatePolicy(),
+        facts=Facts(lineage_problems=()),
+        decided_by="ada",
+        force_reason="no figures",
+    )
+    told = {message.topic: message.payload for message in outbox.pending(place.registry)}
+    version, champion = told["model-version"], told["champion"]
     with pytest.raises(ValueError, match="not registered yet"):
         project(client, place, "champion", champion)
     project(client, place, "stage", stage_payload(record, ref))

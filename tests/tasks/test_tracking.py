@@ -63,23 +63,6 @@ def test_one_bad_entry_stops_no_other_and_is_tried_again(
     assert waiting(place)[0].attempts == 2
 
 
-def test_the_champion_waits_for_its_version(
-    place: Workplace, mlflow_uri: str, attempt: Attempt
-) -> None:
-    record, ref = attempt(Kind.MODEL, "export", {"model.safetensors": "w"})
-    shared = {"name": "llama-i", "version": 1, "key": ref.key, "digest": ref.digest}
-    with place.registry.session() as session:
-        outbox.enqueue(session, "champion", "champion:1", {**shared, "alias": "champion"})
-        more = {"uri": ref.uri, "run_id": record, "sample": False}
-        outbox.enqueue(session, "model-version", "model-version:1", {**shared, **more})
-    tracking.deliver(place)
-    assert [message.topic for message in waiting(place)] == ["champion"]
-    due_now(place)
-    assert tracking.deliver(place) == 1
-    client = MlflowClient(tracking_uri=mlflow_uri)
-    assert client.get_model_version_by_alias("llama-i", "champion").version in (1, "1")
-
-
 @pytest.fixture
 def silent_port() -> Iterator[int]:
     """A server that accepts connections and never answers."""
