@@ -143,10 +143,11 @@ def load(directory: Path) -> tuple[dict[str, Any], dict[str, Tensors]]:
     return scalars, {stem: load_file(directory / f"{stem}.safetensors") for stem in stems}
 
 
-def prune(root: Path, *, keep_last: int, keep_every: int) -> list[Path]:
+def prune(root: Path, *, keep_last: int, keep_every: int, hook: Hook = _nothing) -> list[Path]:
     """Delete what retention does not keep, after a publish; returns what was deleted.
 
     Keeps the newest ``keep_last`` and each whose step is a multiple of ``keep_every`` (0: none).
+    hook is called with "prune" and "pruned" before and after each deletion.
     """
     old = listed(root)[:-keep_last]
     removed = []
@@ -157,7 +158,9 @@ def prune(root: Path, *, keep_last: int, keep_every: int) -> list[Path]:
         # Renamed first: a kill in the middle of deleting must not leave half a checkpoint.
         doomed = root / f"tmp-{uuid.uuid4().hex}"
         directory.rename(doomed)
+        hook("prune")
         shutil.rmtree(doomed)
+        hook("pruned")
         removed.append(directory)
     return removed
 

@@ -52,6 +52,7 @@ class Fault(BaseModel):
 
     kill_at_step: SIGKILL to every rank's own process right before this optimizer step commits.
     kill_in_save: SIGKILL of rank 0 inside the save of this step, at ``save_point``.
+    kill_in_final: SIGKILL of rank 0 while it writes ``final/``, at this point.
     nan_at: data batches whose gradient is made NaN on ``nan_rank`` only.
     sleep_per_step: seconds, so that a test has time to send a signal.
     sleep_per_pass: seconds that each micro-batch takes longer.
@@ -64,7 +65,8 @@ class Fault(BaseModel):
     kill_at_step: int | None = None
     kill_rank: int | None = None
     kill_in_save: int | None = None
-    save_point: Literal["files", "manifest", "rename"] = "files"
+    save_point: Literal["files", "manifest", "rename", "prune", "pruned"] = "files"
+    kill_in_final: Literal["weights", "summary", "aside", "rename"] | None = None
     nan_at: tuple[int, ...] = ()
     nan_rank: int = 0
     sleep_per_step: float = 0.0

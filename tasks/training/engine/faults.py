@@ -50,13 +50,15 @@ class Faults:
         if self._fault.sleep_per_pass:
             time.sleep(self._fault.sleep_per_pass)
 
-    def in_final(self) -> None:
-        """Slow down while ``final/`` is written."""
-        if self._fault.sleep_in_final:
+    def in_final(self, point: str) -> None:
+        """Hook of final.write: take longer, or be killed."""
+        if self._fault.sleep_in_final and point == "weights":
             time.sleep(self._fault.sleep_in_final)
+        if self._fault.kill_in_final == point:
+            self._kill()
 
     def in_save(self, step: int) -> Callable[[str], None]:
-        """Hook of checkpoint.save for the save after ``step`` steps."""
+        """Hook of checkpoint.save and prune for the save after ``step`` steps."""
 
         def hook(point: str) -> None:
             if self._fault.kill_in_save == step and self._fault.save_point == point:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import filecmp
 import json
 import os
-import shutil
 import time
-import uuid
 from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
@@ -17,9 +14,8 @@ import torch
 
 from model.flops import flops_per_token
 from model.llama import Llama
-from model.weights import load_model, save_native
-from tasks.context import atomic_write_json, fsync_directory
-from tasks.training.engine import checkpoint, distributed, locks
+from model.weights import load_model
+from tasks.training.engine import checkpoint, distributed, final, locks
 from tasks.training.engine.config import ConfigError, EngineConfig
 from tasks.training.engine.data import Order, make_batch, micro_batches, open_order
 from tasks.training.engine.distributed import StopRequested
@@ -210,6 +206,7 @@ class Session:
                 self.checkpoints,
                 keep_last=self.config.keep_last,
                 keep_every=self.config.keep_every,
+                hook=self.faults.in_save(step),
             )
             self.log.event("checkpoint", step, seconds=self.clock() - begun)
         self.saved_step = step
@@ -296,15 +293,8 @@ class Session:
         return results
 
     def _write_final(self, validation: dict[str, dict[str, float]]) -> None:
-        """``final/``: native weights, shape and a summary without times. Rank 0, by one rename."""
         if self.rank != 0:
             return
-        for leftover in self.config.work.glob("tmp-final-*"):
-            shutil.rmtree(leftover)
-        temporary = self.config.work / f"tmp-final-{uuid.uuid4().hex}"
-        temporary.mkdir()
-        save_native(self.loss_module.model, temporary)
-        self.faults.in_final()
         summary = {
             "mode": self.config.mode,
             "steps": self.state.step,
@@ -318,16 +308,7 @@ class Session:
             "world": self.config.world,
             "precision": self.config.precision,
         }
-        atomic_write_json(temporary / "summary.json", summary)
-        final = self.config.work / "final"
-        names = [path.name for path in temporary.iterdir()]
-        if final.exists() and filecmp.cmpfiles(final, temporary, names, shallow=False)[0] == names:
-            shutil.rmtree(temporary)  # there already, and perhaps being copied by its flow
-            return
-        if final.exists():
-            shutil.rmtree(final)
-        temporary.rename(final)
-        fsync_directory(self.config.work)
+        final.write(self.loss_module.model, summary, self.config.work, self.faults.in_final)
 
 
 def _due(step: int, every: int) -> bool:
