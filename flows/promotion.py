@@ -112,6 +112,8 @@ def promotion(parameters: PromotionParameters) -> PromotionOutcome:
 
 def is_registered(place: Workplace, model: ArtifactRef) -> bool:
     """Whether a model has a version under any name."""
-    query = select(ModelVersion.id).where(ModelVersion.artifact_key == model.key)
+    query = select(ModelVersion.id).where(
+        ModelVersion.artifact_key == model.key, ModelVersion.digest == model.digest
+    )
     with place.registry.reading() as session:
         return session.scalars(query).first() is not None

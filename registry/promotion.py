@@ -137,8 +137,8 @@ def _promote(
     version = _version_of(session, name, model, at)
     verdict = decide(
         name=name,
-        candidate=_candidate(session, version.artifact_key),
-        incumbent=None if incumbent is None else _candidate(session, incumbent.artifact_key),
+        candidate=_candidate(session, version),
+        incumbent=None if incumbent is None else _candidate(session, incumbent),
         policy=policy,
         facts=facts,
     )
@@ -179,18 +179,20 @@ def _promote(
 
 def _version_of(session: Session, name: str, model: ArtifactRef, at: datetime) -> ModelVersion:
     """The model's version under the name; made, and told to MLflow, when it has none."""
-    known = session.scalar(
-        select(ModelVersion).where(
-            ModelVersion.name == name, ModelVersion.artifact_key == model.key
-        )
-    )
-    if known is not None:
-        return known
     row = session.get(Artifact, model.key)
     if row is None or row.kind != Kind.MODEL:
         raise ValueError(f"{model.kind} {model.key} is no model artifact of this registry")
     if row.state != "present" or row.digest != model.digest:
         raise ValueError(f"model {model.digest[:12]} is {row.state} or was made anew; look it up")
+    known = session.scalar(
+        select(ModelVersion).where(
+            ModelVersion.name == name,
+            ModelVersion.artifact_key == row.key,
+            ModelVersion.digest == row.digest,
+        )
+    )
+    if known is not None:
+        return known
     highest = session.scalar(
         select(func.max(ModelVersion.version)).where(ModelVersion.name == name)
     )
@@ -229,17 +231,17 @@ def _point(
     enqueue(session, CHAMPION, f"champion:{promotion.id}", payload)
 
 
-def _candidate(session: Session, key: str) -> Candidate:
-    artifact = session.get_one(Artifact, key)
+def _candidate(session: Session, version: ModelVersion) -> Candidate:
+    artifact = session.get_one(Artifact, version.artifact_key)
     rows = session.scalars(
         select(Evaluation)
-        .where(Evaluation.model_digest == artifact.digest)  # same content, same figures
+        .where(Evaluation.model_digest == version.digest)  # same content, same figures
         .order_by(Evaluation.id)
     )
     names = EvaluationRow.model_fields.keys()
     return Candidate(
-        artifact_key=key,
-        digest=artifact.digest,
+        artifact_key=version.artifact_key,
+        digest=version.digest,
         sample=artifact.sample,
         rows=tuple(
             EvaluationRow.model_validate({name: getattr(row, name) for name in names})

@@ -257,12 +257,12 @@ class Emission(Base):
 
 
 class ModelVersion(Base):
-    """A model artifact under a name; numbers go 1, 2, 3 per name."""
+    """The content of a model artifact under a name; numbers go 1, 2, 3 per name."""
 
     __tablename__ = "model_version"
     __table_args__ = (
         UniqueConstraint("name", "version"),
-        UniqueConstraint("name", "artifact_key"),
+        UniqueConstraint("name", "artifact_key", "digest"),
         CheckConstraint("version >= 1", name="version"),
     )
 

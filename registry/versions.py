@@ -11,6 +11,8 @@ from registry.manifest import ArtifactRef, ref_of
 from registry.schema import Artifact, ModelAlias, ModelVersion
 
 CHAMPION = "champion"
+# Another content of the same recipe is another version.
+OF_CONTENT = (ModelVersion.artifact_key == Artifact.key) & (ModelVersion.digest == Artifact.digest)
 POINTED_AT = (ModelAlias.name == ModelVersion.name) & (ModelAlias.version == ModelVersion.version)
 
 
@@ -38,10 +40,10 @@ def champion(session: Session, name: str) -> ModelVersion | None:
 
 
 def champions(session: Session) -> list[ArtifactRef]:
-    """The champion artifacts of all names, by name."""
+    """The champion artifacts of all names, by name; one that was made anew is none any more."""
     rows = session.scalars(
         select(Artifact)
-        .join(ModelVersion, ModelVersion.artifact_key == Artifact.key)
+        .join(ModelVersion, OF_CONTENT)
         .join(ModelAlias, POINTED_AT)
         .where(ModelAlias.alias == CHAMPION)
         .order_by(ModelAlias.name)

@@ -29,6 +29,7 @@ from registry.database import (
     downgrade,
     upgrade,
 )
+from registry.promotion import Facts, GatePolicy, list_promotions, promote
 from registry.schema import Base, Event, Run
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -76,6 +77,21 @@ def test_rows_of_two_models_survive_both_ways_of_the_constraint(
     # The copied table has its check again.
     with pytest.raises(IntegrityError, match="value_when_ok"), registry.session() as session:
         session.execute(text("UPDATE evaluation SET value = NULL"))
+
+
+def test_versions_keep_their_numbers_when_the_table_is_copied(
+    registry: Registry, url: str, put: Any
+) -> None:
+    model = put(Kind.MODEL, "export")
+    facts = Facts(lineage_problems=())
+    promote(registry, name="m", model=model, policy=GatePolicy(), facts=facts, decided_by="ada")
+    downgrade(url, "0004")
+    upgrade(url)
+    ((verdict, version),) = list_promotions(registry)
+    assert (verdict.model_version_id, version.version, version.digest) == (1, 1, model.digest)
+    # The copied table has its check again.
+    with pytest.raises(IntegrityError, match="version"), registry.session() as session:
+        session.execute(text("UPDATE model_version SET version = 0"))
 
 
 def test_all_the_way_down_leaves_no_table(url: str) -> None:

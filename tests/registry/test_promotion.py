@@ -144,6 +144,54 @@ def test_only_present_models_are_promoted(registry: Registry, store: Store, put:
     assert promotion.list_promotions(registry) == []
 
 
+def remade(store: Store, put: Any, model: ArtifactRef, text: str, seed: int) -> ArtifactRef:
+    """The same recipe built again, with other bytes."""
+    store.quarantine(model, "flipped byte")
+    again: ArtifactRef = put(Kind.MODEL, "export", {"m": text}, seed=seed)
+    assert again.key == model.key and again.digest != model.digest
+    return again
+
+
+def test_a_model_made_anew_is_another_version(registry: Registry, store: Store, put: Any) -> None:
+    model = evaluated(registry, put, 0.5, 0)
+    decide_on(registry, model)
+    again = remade(store, put, model, "other weights", 0)
+    with pytest.raises(ValueError, match="was made anew; look it up"):
+        decide_on(registry, model)
+    decision = decide_on(registry, again)
+    assert decision.version == 2
+    versions = {v.version: v.digest for _, v in promotion.list_promotions(registry)}
+    assert versions == {1: model.digest, 2: again.digest}
+    told = [m.payload["digest"] for m in outbox.pending(registry, topic="model-version")]
+    assert told == [model.digest, again.digest]
+    assert decide_on(registry, again).version == 2
+
+
+def test_gates_judge_the_content_that_was_promoted(
+    registry: Registry, store: Store, put: Any
+) -> None:
+    """The champion's figures stay its own when its artifact is made anew."""
+    model = evaluated(registry, put, 0.9, 0)
+    decide_on(registry, model)
+    remade(store, put, model, "other weights", 0)
+    decision = decide_on(registry, evaluated(registry, put, 0.5, 1))
+    assert not decision.approved
+    assert "fell from 0.9000 to 0.5000" in decision.verdict.summary
+
+
+def test_a_champion_that_was_made_anew_is_no_champion(
+    registry: Registry, store: Store, put: Any
+) -> None:
+    model = evaluated(registry, put, 0.5, 0)
+    decide_on(registry, model)
+    again = remade(store, put, model, "other weights", 0)
+    with registry.reading() as session:
+        assert champions(session) == []
+    decide_on(registry, again, force_reason="no figures yet")
+    with registry.reading() as session:
+        assert champions(session) == [again]
+
+
 def test_nothing_is_written_when_the_message_cannot_be(
     registry: Registry, put: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
