@@ -58,7 +58,7 @@ SYNTAX = {
         + ("jsx", "kt", "m", "mm", "rs", "scala", "swift", "ts", "tsx", "v"),
         _SLASHES,
     ),
-    **dict.fromkeys(("ex", "jl", "pl", "py", "pyi", "pyx", "r", "sh", "tcl"), _NUMBER),
+    **dict.fromkeys(("ex", "pl", "py", "pyi", "pyx", "r", "sh", "tcl"), _NUMBER),
     **dict.fromkeys(("html", "vue", "xsl"), _ANGLES),
     **dict.fromkeys(("sass", "scss"), Syntax(("//",), (("/*", "*/"),), kept="@charset|@use")),
     "asm": Syntax((";", "//"), (("/*", "*/"),)),
@@ -135,7 +135,7 @@ def leading_comments(lines: list[str], extension: str) -> list[Comment]:
 
 
 def _is_line_comment(line: str, syntax: Syntax) -> bool:
-    return bool(syntax.line) and line.startswith(syntax.line) and syntax.opened(line) is None
+    return line.startswith(syntax.line) and syntax.opened(line) is None
 
 
 def _behind(lines: list[str], first: int, opening: str, closing: str) -> int:
