@@ -12,10 +12,11 @@ import gzip
 import hashlib
 import io
 import json
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 # A benchmark file is untrusted input: a compressed one may not grow without bound.
 MAX_DECOMPRESSED_BYTES = 256 * 2**20
@@ -115,43 +116,90 @@ def require_files(root: Path, names: Sequence[str]) -> None:
 
 
 def read_jsonl(
-    root: Path, name: str, fields: Sequence[str]
+    root: Path,
+    name: str,
+    *,
+    texts: Sequence[str] = (),
+    lists: Sequence[str] = (),
+    others: Sequence[str] = (),
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """``(row number from 0, object)`` of a JSON Lines file, plain or ``.gz``.
 
-    Blank lines are passed over. Raises BenchmarkMissingError, or BenchmarkDataError for a line
-    that is no JSON object or lacks one of ``fields``.
+    texts, lists, others: fields that every row has, strings, lists of strings, and values that the
+    caller checks. Blank lines are passed over. Raises BenchmarkMissingError, or BenchmarkDataError
+    for a file that cannot be read or a line that is no such object.
     """
-    require_files(root, [name])
     row = 0
-    for number, line in enumerate(_lines(root / name), start=1):
+    for number, line in enumerate(read_lines(root, name), start=1):
         if not line.strip():
             continue
+        where = f"{name}:{number}"
         try:
             value = json.loads(line)
         except json.JSONDecodeError as error:
-            raise BenchmarkDataError(f"{name}:{number}: not valid JSON ({error.msg})") from error
+            raise BenchmarkDataError(f"{where}: not valid JSON ({error.msg})") from error
         if not isinstance(value, dict):
-            raise BenchmarkDataError(f"{name}:{number}: expected a JSON object")
-        absent = [key for key in fields if key not in value]
+            raise BenchmarkDataError(f"{where}: expected a JSON object")
+        absent = [key for key in (*texts, *lists, *others) if key not in value]
         if absent:
-            raise BenchmarkDataError(f"{name}:{number}: lacks the fields {', '.join(absent)}")
+            raise BenchmarkDataError(f"{where}: lacks the fields {', '.join(absent)}")
+        for key in texts:
+            if not isinstance(value[key], str):
+                found = json.dumps(value[key])[:60]
+                raise BenchmarkDataError(f"{where}: {key} must be a string, not {found}")
+        for key in lists:
+            if not is_texts(value[key]):
+                found = repr(value[key])[:60]
+                raise BenchmarkDataError(f"{where}: {key} must be a list of strings, not {found}")
         yield row, value
         row += 1
 
 
+def is_texts(value: object) -> TypeGuard[list[str]]:
+    """Whether ``value`` is a list of strings."""
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)
+
+
 def read_tsv(root: Path, name: str, fields: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
     """``(row number from 0, row)`` of a tab-separated file with a header line; errors as above."""
+    lines = read_lines(root, name)
+    reader = csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
+    absent = [key for key in fields if key not in (reader.fieldnames or ())]
+    if absent:
+        raise BenchmarkDataError(f"{name}:1: lacks the columns {', '.join(absent)}")
+    for row, value in enumerate(reader):
+        if any(value[key] is None for key in fields):
+            raise BenchmarkDataError(f"{name}:{reader.line_num}: has too few columns")
+        yield row, value
+
+
+def read_lines(root: Path, name: str) -> Iterator[str]:
+    """The lines of a text file, plain or ``.gz``, with their ends.
+
+    Raises BenchmarkMissingError, or BenchmarkDataError for what is no UTF-8 or a damaged archive.
+    """
     require_files(root, [name])
-    with (root / name).open(encoding="utf-8", newline="") as handle:
-        reader = csv.DictReader(handle, delimiter="\t", quoting=csv.QUOTE_NONE)
-        absent = [key for key in fields if key not in (reader.fieldnames or ())]
-        if absent:
-            raise BenchmarkDataError(f"{name}:1: lacks the columns {', '.join(absent)}")
-        for row, value in enumerate(reader):
-            if any(value[key] is None for key in fields):
-                raise BenchmarkDataError(f"{name}:{reader.line_num}: has too few columns")
-            yield row, value
+    path = root / name
+    with io.BytesIO(_decompress(path, name)) if path.suffix == ".gz" else path.open("rb") as handle:
+        for number, line in enumerate(handle, start=1):
+            try:
+                yield line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise BenchmarkDataError(f"{name}:{number}: not UTF-8 ({error.reason})") from error
+
+
+def _decompress(path: Path, name: str) -> bytes:
+    try:
+        with gzip.open(path, "rb") as compressed:
+            data = compressed.read(MAX_DECOMPRESSED_BYTES + 1)
+    except EOFError as error:
+        raise BenchmarkDataError(f"{name}: ends too early: fetch it again") from error
+    except (gzip.BadGzipFile, zlib.error) as error:
+        kind = "damaged" if path.read_bytes()[:2] == b"\x1f\x8b" else "not a gzip file"
+        raise BenchmarkDataError(f"{name}: {kind} ({error}): fetch it again") from error
+    if len(data) > MAX_DECOMPRESSED_BYTES:
+        raise BenchmarkDataError(f"{name}: decompresses to more than 256 MiB")
+    return data
 
 
 def letter_index(value: object, count: int, where: str) -> int:
@@ -165,15 +213,3 @@ def letter_index(value: object, count: int, where: str) -> int:
     if not 0 <= index < count:
         raise BenchmarkDataError(f"{where}: the label {value!r} names none of {count} choices")
     return index
-
-
-def _lines(path: Path) -> Iterator[str]:
-    if path.suffix != ".gz":
-        with path.open(encoding="utf-8") as handle:
-            yield from handle
-        return
-    with gzip.open(path, "rb") as compressed:
-        data = compressed.read(MAX_DECOMPRESSED_BYTES + 1)
-    if len(data) > MAX_DECOMPRESSED_BYTES:
-        raise BenchmarkDataError(f"{path.name}: decompresses to more than 256 MiB")
-    yield from io.StringIO(data.decode("utf-8"))

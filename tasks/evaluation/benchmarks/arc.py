@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from tasks.evaluation.benchmarks.base import ChoiceBenchmark
-from tasks.evaluation.items import BenchmarkDataError, Item, read_jsonl
+from tasks.evaluation.items import BenchmarkDataError, Item, is_texts, read_jsonl
 from tasks.evaluation.requests import Choice, ChoiceRequest, Prompt
 
 
@@ -20,16 +20,21 @@ class _Arc(ChoiceBenchmark):
 
     def read(self, root: Path, split: str) -> Iterator[Item]:
         name = self.files[split][0]
-        for _, value in read_jsonl(root, name, ("id", "question", "choices", "answerKey")):
-            labels = list(value["choices"]["label"])
+        fields = ("id", "question", "answerKey")
+        for _, value in read_jsonl(root, name, texts=fields, others=("choices",)):
+            where = f"{name}: item {value['id']}"
+            choices = value["choices"] if isinstance(value["choices"], dict) else {}
+            texts, labels = choices.get("text"), choices.get("label")
+            if not (is_texts(texts) and is_texts(labels) and len(texts) == len(labels)):
+                raise BenchmarkDataError(f"{where}: the choices must be texts with as many labels")
             if value["answerKey"] not in labels:
                 raise BenchmarkDataError(
-                    f"{name}: item {value['id']}: the answer {value['answerKey']!r} is not a label"
+                    f"{where}: the answer {value['answerKey']!r} is not a label"
                 )
             yield Item(
-                id=str(value["id"]),
+                id=value["id"],
                 question=value["question"],
-                choices=tuple(value["choices"]["text"]),
+                choices=tuple(texts),
                 gold=labels.index(value["answerKey"]),
             )
 

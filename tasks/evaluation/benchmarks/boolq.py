@@ -27,7 +27,7 @@ class BoolQ(ChoiceBenchmark):
 
     def read(self, root: Path, split: str) -> Iterator[Item]:
         name = self.files[split][0]
-        for row, value in read_jsonl(root, name, ("question", "answer", "passage")):
+        for row, value in read_jsonl(root, name, texts=("question", "passage"), others=("answer",)):
             if not isinstance(value["answer"], bool):
                 raise BenchmarkDataError(f"{name}: item {row}: the answer must be true or false")
             yield Item(

@@ -88,7 +88,7 @@ class Gsm8k(GenerationBenchmark):
 
     def read(self, root: Path, split: str) -> Iterator[Item]:
         name = self.files[split][0]
-        for row, value in read_jsonl(root, name, ("question", "answer")):
+        for row, value in read_jsonl(root, name, texts=("question", "answer")):
             reasoning, mark, number = value["answer"].rpartition("####")
             if not mark or _number(number) is None:
                 raise BenchmarkDataError(f'{name}: item {row}: the answer has no "#### number"')

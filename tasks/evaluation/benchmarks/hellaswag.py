@@ -36,16 +36,20 @@ class HellaSwag(ChoiceBenchmark):
 
     def read(self, root: Path, split: str) -> Iterator[Item]:
         name = self.files[split][0]
-        fields: tuple[str, ...] = ("activity_label", "endings", "label")
-        fields += ("ctx",) if split == "validation" else ("ctx_a", "ctx_b")
-        for row, value in read_jsonl(root, name, fields):
+        context_fields = ("ctx",) if split == "validation" else ("ctx_a", "ctx_b")
+        texts = ("activity_label", *context_fields)
+        for row, value in read_jsonl(
+            root, name, texts=texts, lists=("endings",), others=("label",)
+        ):
             if split == "validation":
                 context = capitalise_fragment(value["ctx"])
             else:
                 context = f"{value['ctx_a']} {value['ctx_b'].capitalize()}"
             text = clean(f"{value['activity_label']}: {context}")
             endings = tuple(clean(ending) for ending in value["endings"])
-            label = int(value["label"]) if isinstance(value["label"], str) else value["label"]
+            label = value["label"]  # from 0, in the official file as a string
+            if isinstance(label, str) and label.isdecimal():
+                label = int(label)
             gold = letter_index(label, len(endings), f"{name}: item {row}")
             yield Item(id=str(row), question=text, choices=endings, gold=gold)
 

@@ -29,7 +29,7 @@ class HumanEval(CodeBenchmark):
 
     def read(self, root: Path, split: str) -> Iterator[Item]:
         fields = ("task_id", "prompt", "entry_point", "canonical_solution", "test")
-        for _, value in read_jsonl(root, self.files[split][0], fields):
+        for _, value in read_jsonl(root, self.files[split][0], texts=fields):
             yield Item(
                 id=value["task_id"],
                 question=value["prompt"],

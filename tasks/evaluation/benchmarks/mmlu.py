@@ -37,8 +37,10 @@ class Mmlu(ChoiceBenchmark):
     def read(self, root: Path, split: str) -> Iterator[Item]:
         name = self.files[split][0]
         numbers: dict[str, int] = defaultdict(int)
-        fields = ("question", "subject", "choices", "answer")
-        for row, value in read_jsonl(root, name, fields):
+        texts = ("question", "subject")
+        for row, value in read_jsonl(
+            root, name, texts=texts, lists=("choices",), others=("answer",)
+        ):
             if len(value["choices"]) != len(LETTERS):
                 raise BenchmarkDataError(f"{name}: item {row}: expected four choices")
             subject = value["subject"]

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from tasks.evaluation.benchmarks.base import ShotsFor, first_shots
 from tasks.evaluation.benchmarks.closed_book import ClosedBook, shot
-from tasks.evaluation.items import Item, read_jsonl
+from tasks.evaluation.items import BenchmarkDataError, Item, read_jsonl
 
 
 class NqOpen(ClosedBook):
@@ -28,7 +28,10 @@ class NqOpen(ClosedBook):
     }
 
     def read(self, root: Path, split: str) -> Iterator[Item]:
-        for row, value in read_jsonl(root, self.files[split][0], ("question", "answer")):
+        name = self.files[split][0]
+        for row, value in read_jsonl(root, name, texts=("question",), lists=("answer",)):
+            if not value["answer"]:
+                raise BenchmarkDataError(f"{name}: item {row}: no answer")
             yield Item(id=str(row), question=value["question"], answers=tuple(value["answer"]))
 
     def read_files(self) -> tuple[str, ...]:

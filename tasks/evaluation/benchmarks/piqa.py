@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import ClassVar
 
 from tasks.evaluation.benchmarks.base import ChoiceBenchmark
-from tasks.evaluation.items import BenchmarkDataError, Item, letter_index, read_jsonl, require_files
+from tasks.evaluation.items import (
+    BenchmarkDataError,
+    Item,
+    letter_index,
+    read_jsonl,
+    read_lines,
+    require_files,
+)
 from tasks.evaluation.requests import Choice, ChoiceRequest, Prompt
 
 
@@ -24,8 +31,8 @@ class Piqa(ChoiceBenchmark):
     def read(self, root: Path, split: str) -> Iterator[Item]:
         name, labels_name = self.files[split]
         require_files(root, [name, labels_name])
-        labels = (root / labels_name).read_text(encoding="utf-8").split()
-        rows = list(read_jsonl(root, name, ("goal", "sol1", "sol2")))
+        labels = "".join(read_lines(root, labels_name)).split()
+        rows = list(read_jsonl(root, name, texts=("goal", "sol1", "sol2")))
         if len(labels) != len(rows):
             raise BenchmarkDataError(
                 f"{labels_name} has {len(labels)} labels for {len(rows)} items of {name}"

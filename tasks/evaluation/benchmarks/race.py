@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from tasks.evaluation.benchmarks.base import ChoiceBenchmark
-from tasks.evaluation.items import BenchmarkDataError, Item, letter_index, read_jsonl
+from tasks.evaluation.items import BenchmarkDataError, Item, is_texts, letter_index, read_jsonl
 from tasks.evaluation.requests import Choice, ChoiceRequest, Prompt
 
 
@@ -24,15 +24,19 @@ class _Race(ChoiceBenchmark):
 
     def read(self, root: Path, split: str) -> Iterator[Item]:
         name = self.files[split][0]
-        fields = ("id", "article", "questions", "options", "answers")
-        for row, value in read_jsonl(root, name, fields):
+        lists = ("questions", "answers")
+        for row, value in read_jsonl(
+            root, name, texts=("article",), lists=lists, others=("options",)
+        ):
             questions, options, answers = value["questions"], value["options"], value["answers"]
-            if not len(questions) == len(options) == len(answers):
+            if not isinstance(options, list) or not len(questions) == len(options) == len(answers):
                 raise BenchmarkDataError(
                     f"{name}: passage {row}: questions, options and answers differ in number"
                 )
             for number, question in enumerate(questions):
                 where = f"{name}: passage {row}, question {number}"
+                if not is_texts(options[number]):
+                    raise BenchmarkDataError(f"{where}: the options must be strings")
                 yield Item(
                     id=f"{row}:{number}",
                     passage=value["article"],

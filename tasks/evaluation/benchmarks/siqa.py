@@ -24,7 +24,7 @@ class Siqa(ChoiceBenchmark):
     def read(self, root: Path, split: str) -> Iterator[Item]:
         name = self.files[split][0]
         fields = ("context", "question", "answerA", "answerB", "answerC", "label")
-        for row, value in read_jsonl(root, name, fields):
+        for row, value in read_jsonl(root, name, texts=fields):
             if value["label"] not in ("1", "2", "3"):
                 raise BenchmarkDataError(f"{name}: item {row}: the label must be 1, 2 or 3")
             yield Item(

@@ -28,7 +28,7 @@ class TriviaQa(ClosedBook):
 
     def read(self, root: Path, split: str) -> Iterator[Item]:
         name = self.files[split][0]
-        for row, value in read_jsonl(root, name, ("context", "answer", "aliases")):
+        for row, value in read_jsonl(root, name, texts=("context", "answer"), lists=("aliases",)):
             context = value["context"]
             if not (context.startswith(_PREFIX) and context.endswith(_SUFFIX)):
                 raise BenchmarkDataError(

@@ -26,8 +26,8 @@ class WinoGrande(ChoiceBenchmark):
 
     def read(self, root: Path, split: str) -> Iterator[Item]:
         name = self.files[split][0]
-        fields = ("qID", "sentence", "option1", "option2", "answer")
-        for row, value in read_jsonl(root, name, fields):
+        texts = ("qID", "sentence", "option1", "option2", "answer")
+        for row, value in read_jsonl(root, name, texts=texts):
             if value["sentence"].count("_") != 1:
                 raise BenchmarkDataError(f"{name}: item {row}: the sentence needs exactly one _")
             yield Item(
