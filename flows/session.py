@@ -6,7 +6,7 @@ import logging
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 
 from prefect.context import FlowRunContext
@@ -67,7 +67,8 @@ def recorded(
         if outer:
             _start_meter(place, run.emissions)
             tracking.install(place, run)
-        yield run
+        with _kept_meter(place, run.emissions) if outer else nullcontext():
+            yield run
         status = "completed"
     except BaseException as failure:
         status = "failed" if isinstance(failure, Exception) else "cancelled"
@@ -152,10 +153,19 @@ def settle_emissions(place: Workplace, emissions: EmissionsParameters) -> None:
 def _start_meter(place: Workplace, emissions: EmissionsParameters) -> None:
     from tasks.emissions.meter import ensure_meter
 
-    # Under `arriero up` the stack ends the meter; elsewhere it ends with this process.
-    supervisor = None if os.environ.get("ARRIERO_STACK") else os.getpid()
-    info = ensure_meter(place.settings.home, emissions.measure_interval_s, supervisor)
+    info = ensure_meter(place.settings.home, emissions.measure_interval_s, _meter_supervisor())
     if info.status == "unmetered" and FlowRunContext.get():
         get_run_logger().warning(
             "energy is not metered (%s): the ledger accrues it at the TDP bound", info.reason
         )
+
+
+def _kept_meter(place: Workplace, emissions: EmissionsParameters) -> AbstractContextManager[None]:
+    from tasks.emissions.watch import kept_alive
+
+    return kept_alive(place.settings.home, emissions.measure_interval_s, _meter_supervisor())
+
+
+def _meter_supervisor() -> int | None:
+    """Under `arriero up` the stack ends the meter; elsewhere it ends with this process."""
+    return None if os.environ.get("ARRIERO_STACK") else os.getpid()

@@ -3,7 +3,9 @@
 ``python -m tasks.emissions.meter --home DIR --interval S [--supervisor-pid N]`` measures until
 SIGTERM or until its supervisor is gone, and appends one fsynced, chained record per interval. A
 second one on the same node ends at once: machine-wide power counted twice is wrong twice.
-Sessions are renewed daily, because CodeCarbon's memory grows with every measurement.
+Sessions are renewed daily, because CodeCarbon's memory grows with every measurement. When the
+sensor falls silent the process replaces itself: threads that hang in a driver do not end otherwise.
+``tasks.emissions.watch`` has it started again when it was killed.
 """
 
 from __future__ import annotations
@@ -17,27 +19,22 @@ import subprocess
 import sys
 import threading
 import time
-import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from tasks.context import atomic_write_json
-from tasks.emissions.marks import OpenMarks, process_alive, process_started
-from tasks.emissions.records import (
-    ChainWriter,
-    boot_id,
-    boottime,
-    emissions_folder,
-    node_id,
-    seal,
-    wall_utc,
-)
+from tasks.emissions.marks import process_alive, process_started
+from tasks.emissions.meter_session import MeterSession
+from tasks.emissions.records import emissions_folder, node_id, seal
 from tasks.emissions.sensors import CodeCarbonSensor, SensorError, clean_environment
 
 SESSION_SECONDS = 86_400.0
+# Silence is two intervals without a reading, and never less than a busy machine needs for one.
+PATIENCE_SECONDS = 5.0
+SILENT = 2  # exit code of run_meter: the sensor spoke and fell silent
 SOURCE_ROOT = Path(__file__).resolve().parent.parent.parent
 log = logging.getLogger("arriero.emissions")
 
@@ -68,62 +65,6 @@ def node_folder(home: Path) -> Path:
     return folder
 
 
-class Session:
-    """Writes one session file; called from CodeCarbon's timer threads and from the main one."""
-
-    def __init__(self, folder: Path, home: Path, interval: float) -> None:
-        self.id = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{uuid.uuid4().hex[:8]}"
-        self._writer = ChainWriter(folder / f"{self.id}.jsonl")
-        self._open_marks = OpenMarks(home)
-        self._interval = interval
-        self._lock = threading.Lock()
-        self._facts = {"node_id": node_id(), "boot_id": boot_id(), "session_id": self.id}
-        self._joules: dict[str, float] = {}
-        self.last_reading: float | None = None
-        self.error: str | None = None
-        self.sensor: CodeCarbonSensor | None = None
-
-    def reading(self, joules: dict[str, float]) -> None:
-        """One record of cumulative joules. An error is kept and reported, never raised."""
-        with self._lock:
-            try:
-                now = boottime()
-                # Timer threads may overlap: a counter never runs backwards.
-                for device, value in joules.items():
-                    self._joules[device] = max(value, self._joules.get(device, 0.0))
-                late = self.last_reading is not None and (
-                    now - self.last_reading > 3 * self._interval
-                )
-                assert self.sensor is not None
-                first = self.last_reading is None
-                self._write(
-                    {
-                        "kind": "reading",
-                        "boottime_s": now,
-                        "interval_s": self._interval,
-                        "joules": {k: round(v, 6) for k, v in sorted(self._joules.items())},
-                        "sensors": self.sensor.sensors(),
-                        "check": {k: round(v, 6) for k, v in self.sensor.check.items()},
-                        "gap": late,
-                        "alive": self._open_marks.alive(),
-                        **({"hardware": self.sensor.hardware()} if first else {}),
-                    }
-                )
-                self.last_reading = now
-            except Exception as error:  # a handler that raises takes the measurement thread along
-                self.error = f"{type(error).__name__}: {error}"
-                log.exception("reading lost")
-
-    def end(self, reason: str) -> None:
-        """The last line; carries no energy of its own."""
-        with self._lock:
-            self._write({"kind": "end", "boottime_s": boottime(), "reason": reason})
-            self._writer.close()
-
-    def _write(self, fields: dict[str, Any]) -> None:
-        self._writer.append({**self._facts, "wall_utc": wall_utc(), **fields})
-
-
 def run_meter(
     home: Path,
     interval: float,
@@ -132,13 +73,12 @@ def run_meter(
     session_seconds: float = SESSION_SECONDS,
     stopping: threading.Event | None = None,
 ) -> int:
-    """Meter this node until told to stop. Returns the exit code (0 also when one runs already)."""
+    """Meter this node until told to stop. Returns the exit code: 0 also when one runs already,
+    ``SILENT`` when the sensor fell silent and a new process should go on."""
     home = home.resolve()
     folder = node_folder(home)
     with (folder / "meter.lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _take(lock):
             log.info("a meter runs on this node already")
             return 0
         for path in sorted(folder.glob("*.jsonl")):
@@ -161,7 +101,21 @@ def run_meter(
             if reason != "renewed":
                 break
         log.info("meter ends: %s", reason)
+        if reason.startswith("silent"):
+            return SILENT
         return 0 if reason in ("stopped", "supervisor gone") else 1
+
+
+def _take(lock: IO[str]) -> bool:
+    """Have the node's lock; False when another meter has it. Who looks holds it for a moment."""
+    for _ in range(5):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.05)
+        else:
+            return True
+    return False
 
 
 def _run_session(
@@ -173,7 +127,7 @@ def _run_session(
         state = info.model_copy(update={"status": status, "session": session.id, "reason": reason})
         atomic_write_json(folder / "meter.json", state.model_dump(mode="json"))
 
-    session = Session(folder, home, info.interval)
+    session = MeterSession(folder, home, info.interval)
     publish("unmetered", "starting")
     started = time.monotonic()
     try:
@@ -188,13 +142,13 @@ def _run_session(
         log.error("NVML reports %d GPUs, no sensor reads them", len(gpus["gpus"]))
     metering = False
     reason = "stopped"
-    # Two intervals without a reading, and never less than a busy machine needs for one.
-    patience = max(2 * info.interval, 5.0)
+    patience = max(2 * info.interval, PATIENCE_SECONDS)
     while not stopping.wait(min(0.5, info.interval)):
-        last = session.last_reading
-        silent = boottime() - last if last is not None else time.monotonic() - started
+        last = session.last_heard
+        silent = time.monotonic() - (started if last is None else last)
         if silent > patience:
-            reason = f"unmetered: no reading for {silent:.1f} s ({session.error or 'silent'})"
+            what = "unmetered: no reading" if last is None else "silent: no further reading"
+            reason = f"{what} for {silent:.1f} s ({session.error or 'no error'})"
             break
         if not metering and last is not None:
             metering = True
@@ -205,10 +159,11 @@ def _run_session(
         if time.monotonic() - started > seconds:
             reason = "renewed"
             break
-    try:
-        sensor.stop()
-    except SensorError as error:
-        log.error("%s", error)
+    if not reason.startswith("silent"):  # it may hang, and would take the end of the session along
+        try:
+            sensor.stop()
+        except SensorError as error:
+            log.error("%s", error)
     session.end(reason)
     if reason != "renewed":
         publish("unmetered", reason)
@@ -261,7 +216,7 @@ def ensure_meter(
             if process_alive(info.pid, info.pid_started) and not orphan:
                 return info
         elif not held and process is None:
-            process = _spawn(folder, home, interval, supervisor_pid)
+            process = spawn_meter(home, interval, supervisor_pid)
         elif process is not None and process.poll() is not None and not held:
             break  # ended without a reading; its state says why
         time.sleep(0.05)
@@ -277,24 +232,32 @@ def ensure_meter(
     )
 
 
-def _spawn(
-    folder: Path, home: Path, interval: float, supervisor_pid: int | None
-) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "tasks.emissions.meter", "--home", str(home)]
-    command += ["--interval", repr(interval)]
-    if supervisor_pid is not None:
-        command += ["--supervisor-pid", str(supervisor_pid)]
-    path = os.pathsep.join(filter(None, [str(SOURCE_ROOT), os.environ.get("PYTHONPATH")]))
+def spawn_meter(home: Path, interval: float, supervisor_pid: int | None) -> subprocess.Popen[bytes]:
+    """Start the process; returns at once. It ends by itself where one runs already."""
+    folder = node_folder(home)
     with (folder / "meter.log").open("ab") as output:
         return subprocess.Popen(
-            command,
+            _command(home, interval, supervisor_pid),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             start_new_session=True,  # a signal to a stage's group is none of the meter's business
             cwd=folder,
-            env={**os.environ, "PYTHONPATH": path},
+            env=_environment(),
         )
+
+
+def _command(home: Path, interval: float, supervisor_pid: int | None) -> list[str]:
+    command = [sys.executable, "-m", "tasks.emissions.meter", "--home", str(home)]
+    command += ["--interval", repr(interval)]
+    if supervisor_pid is not None:
+        command += ["--supervisor-pid", str(supervisor_pid)]
+    return command
+
+
+def _environment() -> dict[str, str]:
+    path = os.pathsep.join(filter(None, [str(SOURCE_ROOT), os.environ.get("PYTHONPATH")]))
+    return {**os.environ, "PYTHONPATH": path}
 
 
 def stop_meter(home: Path, timeout: float = 15.0) -> bool:
@@ -329,7 +292,12 @@ def main(arguments: list[str] | None = None) -> int:
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    return run_meter(options.home, options.interval, options.supervisor_pid, stopping=stopping)
+    home = options.home.resolve()  # metering changes the working folder
+    code = run_meter(home, options.interval, options.supervisor_pid, stopping=stopping)
+    if code == SILENT:
+        command = _command(home, options.interval, options.supervisor_pid)
+        os.execve(command[0], command, _environment())
+    return code
 
 
 if __name__ == "__main__":

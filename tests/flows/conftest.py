@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from registry.database import upgrade
-from tasks.emissions import meter
+from tasks.emissions import meter, watch
 from tasks.runner import Workplace, open_workplace
 
 
@@ -30,3 +31,4 @@ def no_meter(monkeypatch: pytest.MonkeyPatch) -> None:
         status="unmetered", node_id="test", pid=1, interval=5.0, reason="not started by this test"
     )
     monkeypatch.setattr(meter, "ensure_meter", lambda *arguments: info)
+    monkeypatch.setattr(watch, "kept_alive", lambda *arguments: nullcontext())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -26,7 +27,7 @@ from registry.gates import GatePolicy
 from registry.promotion import list_promotions
 from registry.schema import Emission
 from tasks.context import StageContext, StageResult
-from tasks.emissions import marks
+from tasks.emissions import marks, meter
 from tasks.emissions.forecast import BudgetExceeded
 from tasks.emissions.parameters import EmissionsParameters
 from tasks.runner import RunContext, Stage, Workplace, run_stage, settled
@@ -171,3 +172,30 @@ def test_a_budget_counts_the_attempts_of_the_run_that_asks(place: Workplace) -> 
         killed_attempt(place, run, "corpus")
         with pytest.raises(BudgetExceeded, match="is spent"):
             require_budget(place, config, log)
+
+
+@pytest.mark.faults
+def test_a_meter_killed_in_a_long_stage_loses_little(place: Workplace) -> None:
+    home = place.settings.home
+    quick = PipelineForm(emissions=EmissionsParameters(measure_interval_s=0.2))
+
+    def kill_it_and_train_on() -> None:
+        killed = meter.read_info(home)
+        assert killed is not None and killed.status == "metering"
+        os.kill(killed.pid, signal.SIGKILL)
+        deadline = time.monotonic() + 60
+        while (
+            (now := meter.read_info(home)) is None
+            or now.pid == killed.pid
+            or (now.status != "metering")
+        ):
+            assert time.monotonic() < deadline, "nobody started it again"
+            time.sleep(0.05)
+        time.sleep(1)
+
+    with recorded("pipeline", quick) as run:
+        stage_of(run, meanwhile=kill_it_and_train_on)
+        time.sleep(0.5)
+    meter.stop_meter(home)
+    (row,) = rows(place, "words")
+    assert row.kwh_total > row.details["kwh_gap"] + row.details["kwh_bound"]
