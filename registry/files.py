@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import stat
 import uuid
@@ -21,6 +22,8 @@ LOGS = "logs"
 CHUNK = 1 << 20  # bytes read at a time
 FULL_BYTES = 1 << 20  # a disk with less room than this is full
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_NOT_PORTABLE = re.compile("[\\\\\ud800-\udfff]")
+_ESCAPE = re.compile(r"\\(?:\\|x([0-9a-f]{2})|u([0-9a-f]{4}))")
 
 
 class StoreError(ValueError):
@@ -92,6 +95,34 @@ def canonical_json(value: Any) -> bytes:
     return json.dumps(
         value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     ).encode("utf-8")
+
+
+def portable_name(name: str) -> str:
+    r"""A file's name as text that UTF-8, JSON, Parquet and databases hold; see `native_name`.
+
+    A name is bytes. Those that are no UTF-8, which Python has as lone surrogates, become ``\xNN``,
+    any other surrogate ``\uNNNN``, and a backslash is doubled: other names stay as they are.
+    """
+    return _NOT_PORTABLE.sub(lambda found: _escaped(found.group()), name)
+
+
+def native_name(name: str) -> str:
+    """The name that `portable_name` was given: what the operating system knows the file by."""
+    return _ESCAPE.sub(_unescaped, name)
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    if character == "\\":
+        return "\\\\"
+    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"
+
+
+def _unescaped(found: re.Match[str]) -> str:
+    byte, code = found.groups()
+    if byte:
+        return chr(0xDC00 + int(byte, 16))
+    return chr(int(code, 16)) if code else "\\"
 
 
 def hash_file(path: Path, *, durable: bool = False) -> FileEntry:

@@ -1,7 +1,8 @@
 """Fingerprints of raw dumps: path, size and sha256 of every file, without hashing it twice.
 
 The stat index remembers the hash of (absolute path, size, mtime, inode). A file whose four are
-unchanged is not read again, so a cached run does not re-hash terabytes.
+unchanged is not read again, so a cached run does not re-hash terabytes. Who reads the files later
+makes sure with stamps, before and after, that they are still those that were listed.
 """
 
 from __future__ import annotations
@@ -10,28 +11,48 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy import select
 
 from registry.database import Registry
-from registry.files import hash_file
+from registry.files import hash_file, native_name, portable_name
 from registry.schema import Fingerprint
 
+FINGERPRINTS = "files.jsonl"  # of a raw artifact: a RawFile per line
 BATCH = 200  # index rows written per transaction, so that a killed run keeps what it hashed
 QUERY = 500  # paths per query, under SQLite's limit of bound parameters
 SETTLED_NS = 2_000_000_000  # a younger file may still change within its time stamp's resolution
 
 
 class RawFile(BaseModel):
-    """One file of a raw dump. ``path`` is relative to the dump's root, posix; size in bytes."""
+    """One file of a raw dump. ``path`` is relative to the dump's root, posix, as `portable_name`
+    writes it; size in bytes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     path: str
     size: int
     sha256: str
+
+
+class RawFilesChanged(ValueError):
+    """Raw files are no longer those that were fingerprinted; names them."""
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What a listed file's stat was when its content was known to be the one listed.
+
+    settled: old enough then that any later change shows in the stat.
+    """
+
+    file: RawFile
+    path: Path
+    stat: tuple[int, int, int]
+    settled: bool
 
 
 def fingerprint(
@@ -51,13 +72,13 @@ def fingerprint(
         raise ValueError(f"{root} is not a folder; name the folder that holds the raw dump")
     base = root.resolve()
     found = sorted(_walk(base), key=lambda pair: pair[0])
-    known = _known(registry, [str(path) for _, path in found])
+    known = _known(registry, [portable_name(str(path)) for _, path in found])
     total = sum(path.stat().st_size for _, path in found)
     done = 0
     result: list[RawFile] = []
     fresh: list[Fingerprint] = []
     for name, path in found:
-        row, is_new = _fingerprint_one(path, known.get(str(path)), clock_ns())
+        row, is_new = _fingerprint_one(path, known.get(portable_name(str(path))), clock_ns())
         if is_new:
             fresh.append(row)
         if len(fresh) >= BATCH:
@@ -71,6 +92,72 @@ def fingerprint(
     return result
 
 
+def read_listing(path: Path) -> list[RawFile]:
+    """Files of a raw artifact's listing; rows with an address (``pypi:...``) are none."""
+    with path.open(encoding="utf-8") as handle:  # not splitlines: names may hold U+2028
+        rows = [RawFile.model_validate_json(line) for line in handle]
+    return [row for row in rows if ":" not in row.path.partition("/")[0]]
+
+
+def stamp_files(
+    root: Path,
+    files: Sequence[RawFile],
+    registry: Registry,
+    *,
+    clock_ns: Callable[[], int] = time.time_ns,
+) -> list[Stamp]:
+    """Stamps of listed files under ``root``, for `require_unchanged` after they were read.
+
+    Raises ``RawFilesChanged`` when one is gone or holds something else than what is listed.
+    """
+    paths = [(root / native_name(file.path)).resolve() for file in files]
+    known = _known(registry, [portable_name(str(path)) for path in paths])
+    stamps, changed, fresh = [], [], []
+    for file, path in zip(files, paths, strict=True):
+        if not path.is_file():
+            changed.append(f"{file.path} (gone)")
+            continue
+        now_ns = clock_ns()
+        row, is_new = _fingerprint_one(path, known.get(portable_name(str(path))), now_ns)
+        if is_new:
+            fresh.append(row)
+        if row.sha256 != file.sha256:
+            changed.append(file.path)
+        stat = (row.size, row.mtime_ns, row.inode)
+        stamps.append(Stamp(file, path, stat, now_ns - row.mtime_ns >= SETTLED_NS))
+    _remember(registry, fresh)
+    _refuse(changed)
+    return stamps
+
+
+def require_unchanged(stamps: Sequence[Stamp]) -> None:
+    """Raise ``RawFilesChanged`` when a file was written, replaced or removed since its stamp."""
+    changed = []
+    for stamp in stamps:
+        if not stamp.path.is_file():
+            changed.append(f"{stamp.file.path} (gone)")
+        elif _stat(stamp.path) != stamp.stat or (
+            not stamp.settled and hash_file(stamp.path).sha256 != stamp.file.sha256
+        ):
+            changed.append(stamp.file.path)
+    _refuse(changed)
+
+
+def _refuse(changed: Sequence[str]) -> None:
+    if changed:
+        more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
+        raise RawFilesChanged(
+            f"raw files changed since they were fingerprinted: {', '.join(changed[:5])}{more}."
+            " Nothing was published. Wait until nothing writes to the data folder, then start the"
+            " flow again: they are fingerprinted anew."
+        )
+
+
+def _stat(path: Path) -> tuple[int, int, int]:
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns, found.st_ino
+
+
 def _walk(root: Path) -> Iterator[tuple[str, Path]]:
     """(relative posix path, real path) of the files; ``root`` is resolved."""
     for folder, folders, names in os.walk(root, onerror=_raise):
@@ -81,35 +168,29 @@ def _walk(root: Path) -> Iterator[tuple[str, Path]]:
             if not real.exists() or not real.is_relative_to(root):
                 warnings.warn(f"{path} leads to {real}, not into the dump: left out", stacklevel=3)
             elif real.is_file():
-                yield path.relative_to(root).as_posix(), real
+                yield portable_name(path.relative_to(root).as_posix()), real
 
 
 def _fingerprint_one(
     path: Path, known: Fingerprint | None, now_ns: int
 ) -> tuple[Fingerprint, bool]:
     """The row of a file, and whether it must be remembered."""
-    before = path.stat()
-    stamp = (before.st_size, before.st_mtime_ns, before.st_ino)
+    stamp = _stat(path)
+    name = portable_name(str(path))
     if known is not None and (known.size, known.mtime_ns, known.inode) == stamp:
         return known, False
     try:
         entry = hash_file(path)
     except OSError as error:
         raise ValueError(
-            f"{path}: cannot be read ({error.strerror}); repair or remove the file"
+            f"{name}: cannot be read ({error.strerror}); repair or remove the file"
         ) from error
-    after = path.stat()
-    if (after.st_size, after.st_mtime_ns, after.st_ino) != stamp or entry.size != after.st_size:
-        raise ValueError(f"{path}: changed while it was read; wait until the dump is complete")
-    row = Fingerprint(
-        path=str(path),
-        size=entry.size,
-        mtime_ns=after.st_mtime_ns,
-        inode=after.st_ino,
-        sha256=entry.sha256,
-    )
+    if _stat(path) != stamp or entry.size != stamp[0]:
+        raise ValueError(f"{name}: changed while it was read; wait until the dump is complete")
+    size, mtime_ns, inode = stamp
+    row = Fingerprint(path=name, size=size, mtime_ns=mtime_ns, inode=inode, sha256=entry.sha256)
     # A file changed a moment ago could change again without a new time stamp.
-    return row, now_ns - after.st_mtime_ns >= SETTLED_NS
+    return row, now_ns - mtime_ns >= SETTLED_NS
 
 
 def _known(registry: Registry, paths: Sequence[str]) -> dict[str, Fingerprint]:

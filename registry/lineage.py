@@ -13,11 +13,10 @@ from sqlalchemy.orm import Session
 
 from registry.artifacts import ArtifactMissing, Store
 from registry.database import Registry
-from registry.fingerprints import RawFile
+from registry.fingerprints import FINGERPRINTS, RawFile
 from registry.manifest import ArtifactRef, Kind, ref_of
 from registry.schema import Artifact, ArtifactInput, ModelAlias, ModelVersion
 
-FINGERPRINTS = "files.jsonl"
 SAMPLE_SUFFIX = "-sample"  # of the names of models made from sample data
 SHORT = 12  # digits of a digest that are printed
 SHORTEST = 6  # digits of a digest that a user must type

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,15 @@ import pytest
 
 from registry import fingerprints
 from registry.database import Registry
-from registry.fingerprints import RawFile, fingerprint
+from registry.files import native_name, portable_name
+from registry.fingerprints import (
+    RawFile,
+    RawFilesChanged,
+    fingerprint,
+    read_listing,
+    require_unchanged,
+    stamp_files,
+)
 
 
 @pytest.fixture
@@ -141,3 +151,81 @@ def test_what_was_hashed_before_a_kill_is_kept(
         fingerprint(dump, registry, stop)
     fingerprint(dump, registry)
     assert hashed == ["a.txt", "c.txt", "empty"]
+
+
+def odd_file(folder: Path, name: bytes, data: bytes = b"text") -> Path:
+    """A settled file whose name is bytes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / os.fsdecode(name)
+    path.write_bytes(data)
+    os.utime(path, (1_700_000_000, 1_700_000_000))
+    return path
+
+
+def test_names_that_are_no_utf8_are_listed_without_loss(
+    tmp_path: Path, registry: Registry, hashed: list[str]
+) -> None:
+    names = [b"caf\xe9.txt", b"caf\\xe9.txt", b"caf\xc3\xa9.txt", b"\xff\xfe", b"line\xe2\x80\xa8"]
+    for name in names:
+        odd_file(tmp_path / "dump", name)
+    files = fingerprint(tmp_path / "dump", registry)
+    assert [file.path for file in files] == sorted(
+        ["caf\\xe9.txt", "caf\\\\xe9.txt", "café.txt", "\\xff\\xfe", "line\u2028"]
+    )
+    assert {os.fsencode(native_name(file.path)) for file in files} == set(names)
+    assert fingerprint(tmp_path / "dump", registry) == files
+    assert len(hashed) == len(names)
+    listing = tmp_path / "files.jsonl"
+    rows = [{**file.model_dump()} for file in files] + [
+        {"path": "pypi:x==1", "size": 1, "sha256": ""}
+    ]
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    listing.write_text(text, "utf-8")
+    assert read_listing(listing) == files
+    require_unchanged(stamp_files(tmp_path / "dump", files, registry))
+
+
+def test_portable_names_are_utf8_and_come_back() -> None:
+    for name in ("plain/café.txt", "a\udcff", "a\\xff", "a\\\\", "\ud800", "\\u0041", "a\\\udc80"):
+        portable = portable_name(name)
+        portable.encode()
+        assert native_name(portable) == name
+    assert portable_name("plain/café%20.txt") == "plain/café%20.txt"
+
+
+def test_stamps_tell_every_later_change(dump: Path, registry: Registry, hashed: list[str]) -> None:
+    files = fingerprint(dump, registry)
+    stamps = stamp_files(dump, files, registry)
+    require_unchanged(stamps)
+    assert hashed == ["a.txt", "c.txt", "empty"]
+    changes: dict[str, Callable[[Path], None]] = {
+        "written": lambda path: path.write_text("other"),
+        "touched": lambda path: os.utime(path, (1_700_000_001, 1_700_000_001)),
+        "replaced": lambda path: odd_file(dump, b"new", b"alpha").replace(path) and None,
+        "gone": lambda path: path.unlink(),
+    }
+    for change in changes.values():
+        odd_file(dump, b"a.txt", b"alpha")
+        stamps = stamp_files(dump, files, registry)
+        change(dump / "a.txt")
+        with pytest.raises(RawFilesChanged, match=r"a\.txt.*Nothing was published.*start the flow"):
+            require_unchanged(stamps)
+    with pytest.raises(RawFilesChanged, match=r"a\.txt \(gone\)"):
+        stamp_files(dump, files, registry)
+    (dump / "a.txt").write_text("ALPHA")
+    with pytest.raises(RawFilesChanged, match=r"fingerprinted: a\.txt\. "):
+        stamp_files(dump, files, registry)
+
+
+def test_a_file_too_young_for_its_stat_to_tell_is_hashed_again(
+    dump: Path, registry: Registry
+) -> None:
+    files = fingerprint(dump, registry)
+    (dump / "a.txt").write_text("alpha")  # the same content, written just now
+    os.utime(dump / "a.txt", (1_800_000_000, 1_800_000_000))
+    stamps = stamp_files(dump, files, registry, clock_ns=lambda: 1_800_000_001 * 10**9)
+    require_unchanged(stamps)
+    (dump / "a.txt").write_text("ALPHA")  # within the resolution of the time stamp
+    os.utime(dump / "a.txt", (1_800_000_000, 1_800_000_000))
+    with pytest.raises(RawFilesChanged, match=r"a\.txt"):
+        require_unchanged(stamps)
