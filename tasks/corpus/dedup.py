@@ -48,6 +48,11 @@ def write_digests(path: Path, digests: Iterable[bytes]) -> int:
     return rows
 
 
+def leading_digests(path: Path) -> NDArray[np.uint64]:
+    """The first 8 bytes of every digest of a file (see :func:`write_digests`), as numbers."""
+    return np.fromfile(path, dtype=">u8").reshape(-1, 2)[:, 0].astype(np.uint64)
+
+
 def first_occurrences(
     files: Mapping[str, Path], partition_rows: int = PARTITION_ROWS
 ) -> dict[str, NDArray[np.bool_]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import re
 import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -21,14 +20,11 @@ from numpy.typing import NDArray
 from tasks.corpus.documents import Document, Funnel
 from tasks.corpus.language import identify
 from tasks.corpus.parameters import CorpusParameters
+from tasks.corpus.shingles import BINS, EMPTY, shingle_hashes, signature
 from tasks.corpus.sources.gutenberg import unframed
 
-SHINGLE = 5
-BINS = 256
 BAND = 4
 MAX_BYTES = 64_000_000
-_EMPTY = np.uint64(0xFFFFFFFFFFFFFFFF)
-_WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True)
@@ -159,39 +155,11 @@ def decode(data: bytes) -> tuple[str, str]:
     raise AssertionError("latin-1 decodes every byte")
 
 
-def shingle_hashes(text: str, seed: int) -> NDArray[np.uint64]:
-    """Sorted distinct 64-bit hashes of the 5-word shingles of ``text`` (lower case, words only)."""
-    vocabulary: dict[str, int] = {}
-    for word in (words := _WORD.findall(text.lower())):
-        if word not in vocabulary:
-            digest = hashlib.blake2b(
-                word.encode("utf-8", "surrogatepass"), digest_size=8, key=seed.to_bytes(8, "little")
-            )
-            vocabulary[word] = int.from_bytes(digest.digest(), "little")
-    word_W = np.array([vocabulary[word] for word in words], dtype=np.uint64)
-    if len(word_W) < SHINGLE:
-        return np.unique(word_W)
-    shingle_S = np.zeros(len(word_W) - SHINGLE + 1, dtype=np.uint64)
-    for offset in range(SHINGLE):
-        # Odd multiplier: position in the shingle matters. uint64 wraps around.
-        shingle_S = shingle_S * np.uint64(0x9E3779B97F4A7C15)
-        shingle_S += word_W[offset : offset + len(shingle_S)]
-    shingle_S ^= shingle_S >> np.uint64(31)
-    shingle_S *= np.uint64(0xBF58476D1CE4E5B9)
-    shingle_S ^= shingle_S >> np.uint64(29)
-    return np.unique(shingle_S)
-
-
 def sign(name: str, text: str, seed: int) -> Signed:
     """One-permutation MinHash: the least hash in each of 256 bins of the hash range."""
     hashes = shingle_hashes(text, seed)
-    edges = np.searchsorted(hashes, np.arange(BINS, dtype=np.uint64) << np.uint64(56))
-    padded = np.append(hashes, _EMPTY)
-    signature_B = padded[edges]
-    # A bin that is empty sees the next bin's minimum: mark it.
-    signature_B[(signature_B >> np.uint64(56)) != np.arange(BINS, dtype=np.uint64)] = _EMPTY
     foreign = sum(not character.isascii() for character in text)
-    return Signed(name, len(hashes), foreign, signature_B)
+    return Signed(name, len(hashes), foreign, signature(hashes))
 
 
 def near_duplicates(
@@ -209,7 +177,7 @@ def near_duplicates(
     for index, book in enumerate(books):
         for band in range(0, BINS, BAND):
             part = book.signature_B[band : band + BAND]
-            if _EMPTY not in part:
+            if EMPTY not in part:
                 buckets[band, part.tobytes()].append(index)
     candidates: dict[int, set[int]] = defaultdict(set)
     for members in buckets.values():
