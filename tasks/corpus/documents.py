@@ -7,6 +7,7 @@ import os
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -32,6 +33,7 @@ SCHEMA = pa.schema(
 REJECTED_SCHEMA = pa.schema(
     [("id", pa.string()), ("filter", pa.string()), ("reason", pa.string()), ("text", pa.string())]
 )
+AFTER_CAP = "read ahead of the cap"
 ROW_GROUP = 1024
 COMPRESSION_LEVEL = 3
 
@@ -63,10 +65,15 @@ class Document:
 
 @dataclass
 class FunnelEntry:
-    """What one filter let through; characters are code points, bytes are UTF-8."""
+    """What one filter let through; characters are code points, bytes are UTF-8.
+
+    joined: how many of the documents became part of another one, where the unit changes (posts to
+    the page of their question). In = out + rejected + joined.
+    """
 
     documents_in: int = 0
     documents_out: int = 0
+    joined: int = 0
     characters_in: int = 0
     characters_out: int = 0
     bytes_in: int = 0
@@ -77,6 +84,7 @@ class FunnelEntry:
         """Add the counts of another worker's entry."""
         self.documents_in += other.documents_in
         self.documents_out += other.documents_out
+        self.joined += other.joined
         self.characters_in += other.characters_in
         self.characters_out += other.characters_out
         self.bytes_in += other.bytes_in
@@ -93,7 +101,9 @@ class Funnel:
     """Counts per filter, in the order in which the filters were first seen.
 
     The first entry is always ``read``: its "documents" are the records of the dumps (pages, rows,
-    files), and its rejected counts name unreadable files and records that hold no document.
+    files), and its rejected counts name unreadable files and records that hold no document. A
+    document that passes a filter is shown to the next one with the same text, whether that one has
+    a say in it or not: ``tasks.corpus.chain`` checks that the entries join.
     """
 
     def __init__(self, source: str, *, strict: bool = False, keep_rejected: bool = False) -> None:
@@ -148,6 +158,31 @@ class Funnel:
         entry.rejected[reason] = entry.rejected.get(reason, 0) + 1
         if self.keep_rejected:
             self.rejected_rows.append((identity, name, reason, text))
+
+    def join(self, name: str, parts: Sequence[str], whole: str) -> None:
+        """Several documents became one at ``name``."""
+        entry = self._entry(name)
+        entry.documents_in += len(parts)
+        entry.documents_out += 1
+        entry.joined += len(parts) - 1
+        entry.characters_in += sum(map(len, parts))
+        entry.characters_out += len(whole)
+        entry.bytes_in += sum(map(_bytes, parts))
+        entry.bytes_out += _bytes(whole)
+
+    def stop(self) -> None:
+        """The source was stopped at its cap: what a reader had read ahead then is put down to it.
+
+        Readers run ahead by batches, sites or a whole pass, so some documents have passed a filter
+        and were never shown to the next.
+        """
+        for before, entry in pairwise(self.entries.values()):
+            ahead = before.documents_out - entry.documents_in
+            if ahead > 0:
+                entry.documents_in += ahead
+                entry.characters_in = before.characters_out
+                entry.bytes_in = before.bytes_out
+                entry.rejected[AFTER_CAP] = ahead
 
     def bad_file(self, path: str, reason: str, detail: object = "") -> None:
         """A file, or its rest, cannot be read: counted, or with ``strict`` the end of the run."""
@@ -264,14 +299,3 @@ def read_documents(path: Path, columns: Sequence[str] | None = None) -> Iterator
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(batch_size=ROW_GROUP, columns=columns):
             yield from batch.to_pylist()
-
-
-def encodable(text: str) -> str:
-    """``text`` as UTF-8 can hold it: lone surrogates become U+FFFD, NUL characters go."""
-    if "\x00" in text:
-        text = text.replace("\x00", "")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from tasks.context import StageContext, StageResult
-from tasks.corpus.build import MissingSourceError, build_corpus, build_source
+from tasks.corpus.assemble import build_corpus
+from tasks.corpus.build import MissingSourceError, build_source
 from tasks.corpus.documents import BadFileError
 from tasks.corpus.locate import locate_sources
 from tasks.corpus.parameters import CorpusParameters

@@ -10,9 +10,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from tasks.corpus.documents import Document, Funnel, encodable
+from tasks.corpus.documents import Document, Funnel
 from tasks.corpus.language import identify
 from tasks.corpus.parameters import CorpusParameters
+from tasks.corpus.storable import encodable
 
 MAX_LINE_BYTES = 16_000_000
 _NAMES = (".json", ".jsonl", ".json.gz", ".jsonl.gz")

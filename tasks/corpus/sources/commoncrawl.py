@@ -153,27 +153,29 @@ def _extract(batch: Batch) -> tuple[list[tuple[Page, str]], Funnel]:
     texts = []
     for page in batch.pages:
         if not page.is_html:
-            text = page.payload.decode("utf-8", "replace")
-            funnel.keep("html", text)
+            raw = text = page.payload.decode("utf-8", "replace")
+            funnel.keep("read", raw)
+            funnel.keep("html", raw)
         else:
             charset = page.charset or detect_encoding(page.payload) or "utf-8"
             try:
-                html = bytes_to_str(page.payload, charset)
+                raw = bytes_to_str(page.payload, charset)
             except LookupError:  # a charset that does not exist, from the page's own headers
-                html = bytes_to_str(page.payload, detect_encoding(page.payload) or "utf-8")
-            tree = parse(html)
+                raw = bytes_to_str(page.payload, detect_encoding(page.payload) or "utf-8")
+            funnel.keep("read", raw)
+            tree = parse(raw)
             if tree is None:
-                funnel.reject("html", "nested too deeply", html, page.uri)
+                funnel.reject("html", "nested too deeply", raw, page.uri)
                 continue
-            funnel.keep("html", html)
+            funnel.keep("html", raw)
             text = extract_plain_text(
                 tree, main_content=True, alt_texts=False, preserve_formatting=True
             )
-            if not text.strip():
-                funnel.reject("extract", "no main content", html, page.uri)
-                continue
-            funnel.keep("extract", html, text)
+        if not text.strip():
+            funnel.reject("extract", "no main content", raw, page.uri)
+            continue
         text = "\n".join(line.strip() for line in text.replace("\r", "\n").split("\n"))
+        funnel.keep("extract", raw, text)
         texts.append((Page(page.uri, page.created, b"", "", page.is_html, page.file), text))
     return texts, funnel
 
@@ -193,7 +195,7 @@ def _batches(root: Path, files: Sequence[str], parent: Funnel) -> Iterator[Batch
 
 
 def _pages(root: Path, name: str, funnel: Funnel) -> Iterator[Page]:
-    """Pages of one file; what cannot be read is counted in ``funnel``."""
+    """Pages of one file, counted as read once decoded; what cannot be read is counted here."""
     path = root / name
     lower = name.lower()
     if path.stat().st_size == 0:
@@ -242,7 +244,6 @@ def _warc_pages(path: Path, name: str, funnel: Funnel) -> Iterator[Page]:
                     funnel.reject("read", "truncated record")
                     continue
                 if kind == WarcRecordType.conversion:
-                    funnel.keep("read", "")
                     yield Page(uri, created, record.reader.read(), "utf-8", False, name)
                     continue
                 page = _http_page(record, name, funnel)
@@ -298,10 +299,10 @@ def _page(
     if status != 200:
         funnel.reject("read", f"HTTP status {status}")
         return None
-    funnel.keep("read", "")
     if kind is None and re.search(rb"<!doctype html|<html|<head", payload[:4096], re.IGNORECASE):
         kind = _HTML[0]
     if kind not in _HTML:
+        funnel.keep("read", "")  # no text: it has no characters to count
         funnel.reject("html", "not HTML")
         return None
     return Page(uri, created, payload, charset or "", True, name)

@@ -15,9 +15,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tasks.corpus.documents import Document, Funnel, encodable
+from tasks.corpus.documents import Document, Funnel
 from tasks.corpus.language import identify
 from tasks.corpus.parameters import CorpusParameters
+from tasks.corpus.storable import encodable
 
 # A dump packs about 5:1; more than this is not a dump.
 MAX_UNPACK_RATIO = 100
@@ -103,6 +104,7 @@ def _largest(
         return posts
     ranked = sorted(posts, key=lambda item: (-_count_posts(item[1]), item[0]))
     for site, _, _ in ranked[limit:]:
+        funnel.keep("read", "")  # the whole site is one record: its posts are not read
         funnel.reject("site", "not among the largest sites", "", site)
     return sorted(ranked[:limit])
 
@@ -128,16 +130,21 @@ def _site_documents(
             "INSERT INTO post VALUES (?, ?, ?, ?, ?, ?, ?, ?)", _posts(path, name, funnel)
         )
         connection.execute("CREATE INDEX answers ON post (parent, score)")
-        questions = connection.execute("SELECT * FROM post WHERE parent IS NULL ORDER BY id")
+        questions = connection.execute("SELECT * FROM post WHERE parent IS NULL ORDER BY id, rowid")
+        previous = None
         for question in questions:
+            if question[0] == previous:  # the first one has the answers
+                funnel.reject("thread", "number of another question", question[-1])
+                continue
+            previous = question[0]
             answers = connection.execute(
                 "SELECT id, score, body FROM post WHERE parent = ? ORDER BY score DESC, id",
                 (question[0],),
             ).fetchall()
-            funnel.keep("thread", question[-1])
-            for _, _, body in answers:
-                funnel.keep("thread", body)
-            yield _document(site, question, answers)
+            document = _document(site, question, answers)
+            bodies = [question[-1], *(body for _, _, body in answers)]
+            funnel.join("thread", bodies, document.text)
+            yield document
         orphans = connection.execute(
             "SELECT body FROM post WHERE parent IS NOT NULL AND parent NOT IN"
             " (SELECT id FROM post WHERE parent IS NULL) ORDER BY id"
@@ -220,6 +227,7 @@ def _post(row: dict[str, str], funnel: Funnel) -> tuple[Any, ...] | None:
         funnel.reject("read", "malformed row", body)
         return None
     funnel.keep("read", body)
+    funnel.keep("site", body)
     text = html_to_text(body)
     if not text:
         funnel.reject("post", "empty body", body)
@@ -292,14 +300,17 @@ def _ready_documents(path: Path, name: str, funnel: Funnel) -> Iterator[Document
             if not isinstance(text, str) or not text.strip():
                 funnel.reject("read", "malformed record")
                 continue
-            text = encodable(text)
-            funnel.keep("read", text)
+            raw, text = text, encodable(text).strip()
+            funnel.keep("read", raw)
+            funnel.keep("site", raw)
+            funnel.keep("post", raw, text)
+            funnel.keep("thread", text)  # posts joined by whoever made the file
             language, score = identify(text)
             meta = record.get("meta")
             url = meta.get("url") if isinstance(meta, dict) else None
             yield Document(
                 id=f"stackexchange:{Path(name).stem}:{number}",
-                text=text.strip(),
+                text=text,
                 source="stackexchange",
                 uri=url if isinstance(url, str) else f"{name}#{number}",
                 language=language,

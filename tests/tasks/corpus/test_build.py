@@ -10,13 +10,15 @@ import pytest
 from pydantic import ValidationError
 
 from tasks.context import StageContext, recipe_parameters
-from tasks.corpus.build import MissingSourceError, build_corpus, build_source, encodable
+from tasks.corpus.assemble import build_corpus
+from tasks.corpus.build import MissingSourceError, build_source
 from tasks.corpus.dedup import first_occurrences, text_digest, write_digests
 from tasks.corpus.documents import BadFileError, read_documents
 from tasks.corpus.locate import locate_sources
 from tasks.corpus.mixture import SOURCES, TABLE1, epochs, mixture
 from tasks.corpus.parameters import CorpusParameters
-from tasks.corpus.split import choose_validation, split_key
+from tasks.corpus.split import choose_validation, cluster_keys, split_key
+from tasks.corpus.storable import encodable
 
 
 def context(folder: Path) -> StageContext:
@@ -151,16 +153,46 @@ def test_first_occurrences_does_not_depend_on_partitions(tmp_path: Path) -> None
         assert whole[name].tolist() == expected == parts[name].tolist()
 
 
+def held_out(keys: list[int], fraction: float, minimum: int) -> list[bool]:
+    chosen = choose_validation({"c4": np.array(keys, dtype=np.uint64)}, fraction, minimum)
+    found: list[bool] = chosen["c4"].tolist()
+    return found
+
+
 def test_validation_is_a_function_of_content() -> None:
-    keys = np.array([split_key(b"%d" % i, None, 1) for i in range(20_000)], dtype=np.uint64)
-    held = choose_validation(keys, 0.02, 1)
-    assert 300 < held.sum() < 500
-    order = np.random.default_rng(0).permutation(len(keys))
-    assert (choose_validation(keys[order], 0.02, 1) == held[order]).all()
-    assert split_key(b"x", "cluster", 1) == split_key(b"y", "cluster", 1)
-    assert split_key(b"x", None, 1) != split_key(b"x", None, 2)
-    assert choose_validation(keys[:10], 0.0, 1).sum() == 1
-    assert choose_validation(keys[:1], 0.9, 1).sum() == 0  # never all of a source
+    keys = [split_key(b"%d" % i, 1) for i in range(20_000)]
+    held = held_out(keys, 0.02, 1)
+    assert 300 < sum(held) < 500
+    order = np.random.default_rng(0).permutation(len(keys)).tolist()
+    assert held_out([keys[i] for i in order], 0.02, 1) == [held[i] for i in order]
+    assert split_key(b"x", 1) != split_key(b"x", 2)
+    assert sum(held_out(keys[:10], 0.0, 1)) == 1
+    assert sum(held_out(keys[:1], 0.9, 1)) == 0  # never all of a source
+    assert sum(held_out(keys[:10], 0.999, 1)) == 5
+    # Equal keys are one cluster: what would be more than half stays, the next is taken.
+    assert held_out([5, 5, 5, 7, 9], 0.0, 1) == [False] * 3 + [True, False]
+    assert held_out([5, 5, 7, 9], 0.0, 1) == [True, True, False, False]
+
+
+def test_a_cluster_is_held_out_of_all_sources_or_none() -> None:
+    keys = {"a": [5, 6, 7, 8], "b": [5, 5, 6, 9], "c": [6, 6, 6, 10], "d": []}
+    arrays = {name: np.array(own, dtype=np.uint64) for name, own in keys.items()}
+    chosen = {name: own.tolist() for name, own in choose_validation(arrays, 0.0, 1).items()}
+    # 5 for a is half of b; 6 would be most of c, whose next is 10.
+    assert chosen == {
+        "a": [True, False, False, False],
+        "b": [True, True, False, False],
+        "c": [False, False, False, True],
+        "d": [],
+    }
+
+
+def test_key_of_a_cluster_is_that_of_its_least_digest() -> None:
+    key_N, digest_N = (np.array(row, dtype=np.uint64) for row in ([9, 1, 8, 3], [4, 5, 2, 7]))
+    labels = np.array([0, 0, 2, 0])
+    assert cluster_keys(key_N, digest_N, labels).tolist() == [9, 9, 8, 9]
+    order = [3, 2, 1, 0]
+    assert cluster_keys(key_N[order], digest_N[order], labels[order]).tolist() == [9, 8, 9, 9]
 
 
 def test_mixture_is_table_1() -> None:
