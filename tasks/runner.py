@@ -114,6 +114,18 @@ open_metrics_sink: ContextVar[Callable[[str], MetricsSink] | None] = ContextVar(
 )
 
 
+def key_of(
+    stage: Stage,
+    parameters: BaseModel,
+    inputs: Mapping[str, ArtifactRef],
+    extra_recipe: Mapping[str, Any] | None = None,
+) -> str:
+    """Key of the recipe that ``run_stage`` looks up."""
+    recipe = {**recipe_parameters(parameters), **(extra_recipe or {})}
+    digests = {name: ref.digest for name, ref in inputs.items()}
+    return recipe_key(stage.name, stage.version, stage.library_versions(), recipe, digests)
+
+
 def run_stage(
     stage: Stage,
     parameters: BaseModel,
@@ -140,9 +152,7 @@ def run_stage(
     log = _logger()
     recipe = {**recipe_parameters(parameters), **(extra_recipe or {})}
     libraries = stage.library_versions()
-    key = recipe_key(
-        stage.name, stage.version, libraries, recipe, {n: r.digest for n, r in inputs.items()}
-    )
+    key = key_of(stage, parameters, inputs, extra_recipe)
     # Two flows that want the same artifact: the second waits and finds it.
     lock = place.store.root / "work" / f"{key}.lock"
     with exclusive(lock, what=stage.name, log=log):
