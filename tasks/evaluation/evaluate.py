@@ -166,13 +166,7 @@ def _run(
         chunk = CODE_CHUNK if isinstance(plan.benchmark, CodeBenchmark) else GENERATION_CHUNK
     journal = ItemJournal(
         context.work / "items" / f"{name}.jsonl",
-        {
-            "prompt_hash": plan.prompt_hash,
-            "data_sha256": plan.data_sha256,
-            # No part of the recipe, but other batches round otherwise: a file of both would
-            # depend on where the run was interrupted.
-            "token_budget": parameters.token_budget,
-        },
+        {"prompt_hash": plan.prompt_hash, "data_sha256": plan.data_sha256},
         [item.id for item in plan.items],
         chunk,
     )

@@ -116,7 +116,7 @@ class EvaluationParameters(BaseModel):
         default=None,
         title="Generated tokens",
         description="Upper bound on tokens generated per answer, below each benchmark's own (24 "
-        "for closed book, 256 for GSM8k, 512 for HumanEval).",
+        "for closed book, 512 for GSM8k and HumanEval) and half of the model's context.",
         ge=1,
         le=4096,
     )
@@ -165,10 +165,9 @@ class EvaluationParameters(BaseModel):
         default=8192,
         title="Tokens per batch",
         description="Upper bound on tokens of one forward pass, padding included; raise it on a "
-        "GPU. Scores change by rounding only (below 1e-4).",
+        "GPU. Scores change by rounding only (below 1e-4), but that makes another result.",
         ge=64,
         le=2**22,
-        json_schema_extra={"recipe": False},
     )
 
     @model_validator(mode="after")

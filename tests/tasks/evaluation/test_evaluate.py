@@ -186,34 +186,6 @@ def test_a_journal_keeps_whole_chunks_of_the_same_questions(tmp_path: Path) -> N
         ItemJournal(path.with_name("y"), {}, ids, 4).append([{"id": "3"}])
 
 
-def test_an_interrupted_run_with_another_batch_size_starts_anew(
-    tmp_path: Path, model_folder: Path, bench_root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Two batch sizes in one file would make its bytes depend on when the run was killed."""
-    answer = evaluate.answer_chunk
-    budgets: list[int] = []
-
-    def dies(*arguments: Any) -> Any:
-        if len(budgets) == 1:
-            raise Killed
-        budgets.append(arguments[4].token_budget)
-        return answer(*arguments)
-
-    monkeypatch.setattr(evaluate, "answer_chunk", dies)
-    small = SMALL.model_copy(update={"benchmarks": ["hellaswag"]})
-    with pytest.raises(Killed):
-        run(tmp_path / "first", small, model_folder, bench_root)
-    monkeypatch.setattr(evaluate, "answer_chunk", answer)
-    larger = small.model_copy(update={"token_budget": 4096})
-    run(tmp_path / "whole", larger, model_folder, bench_root)
-    (tmp_path / "second").mkdir()
-    shutil.move(tmp_path / "first" / "work", tmp_path / "second" / "work")
-    run(tmp_path / "second", larger, model_folder, bench_root)
-    assert content(tmp_path / "second") == content(tmp_path / "whole")
-    times = json.loads((tmp_path / "second" / "out" / "logs" / "evaluation.json").read_text())
-    assert times["benchmarks"]["hellaswag"]["resumed_items"] == 0
-
-
 def test_what_cannot_run_says_why(
     tmp_path: Path, model_folder: Path, bench_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -96,6 +96,19 @@ def test_an_evaluation_is_cached_until_data_or_sandbox_change(
     assert third.key not in {first.key, second.key, flagged.key}
 
 
+def test_another_batch_size_is_another_result(
+    model_folder: Path, data: Path, run: RunContext
+) -> None:
+    """Batches of another size round otherwise, and an artifact is claimed to repeat bit for bit."""
+    model = publish(model_folder, run)
+    keys = []
+    for budget in (2048, 4096):
+        parameters = PARAMETERS.model_copy(update={"token_budget": budget})
+        bench = settled(fingerprint_bench.fn(parameters, str(data), False, run))
+        keys.append(settled(evaluate_model.fn(parameters, model, bench, str(data), run)).key)
+    assert keys[0] != keys[1]
+
+
 def test_files_that_changed_under_the_run_are_refused(
     model_folder: Path, data: Path, run: RunContext
 ) -> None:
