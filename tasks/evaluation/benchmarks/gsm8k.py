@@ -78,9 +78,11 @@ class Gsm8k(GenerationBenchmark):
     source = "openai/grade-school-math test.jsonl; the worked examples are our own"
     protocol = (
         '8-shot chain of thought, "Q: {q}\\nA: {reasoning} The answer is {n}.\\n\\n" per example; '
-        "greedy (maj1@1); the first number behind 'The answer is' must equal the reference"
+        "greedy (maj1@1), at most 512 tokens as in Minerva; the first number behind 'The answer is' "
+        "must equal the reference"
     )
-    protocol_version = 2  # 1 read neither "-$5" nor "**18**"
+    # 1 read neither "-$5" nor "**18**"; 2 ended after 256 tokens
+    protocol_version = 3
     split = "test"
     files: ClassVar = {"test": ("gsm8k/test.jsonl",), "train": ("gsm8k/train.jsonl",)}
     shots = 8
@@ -105,7 +107,7 @@ class Gsm8k(GenerationBenchmark):
 
     def request(self, item: Item, shots: tuple[str, ...]) -> GenerationRequest:
         prompt = Prompt(f"Q: {item.question}\nA:", shots=shots)
-        return GenerationRequest(item.id, prompt, stop=("\n\n", "\nQ:"), max_new_tokens=256)
+        return GenerationRequest(item.id, prompt, stop=("\n\n", "\nQ:"), max_new_tokens=512)
 
     def answer(self, generation: str) -> str:
         found = _ANSWER.search(generation)

@@ -19,6 +19,7 @@ from tasks.evaluation.benchmarks.closed_book import cut_answer, normalise_answer
 from tasks.evaluation.benchmarks.gsm8k import EXAMPLES, Gsm8k
 from tasks.evaluation.benchmarks.hellaswag import HellaSwag, capitalise_fragment, clean
 from tasks.evaluation.benchmarks.mmlu import Mmlu
+from tasks.evaluation.benchmarks.nq_open import NqOpen, as_printed
 from tasks.evaluation.benchmarks.piqa import Piqa
 from tasks.evaluation.benchmarks.registry import BENCHMARKS
 from tasks.evaluation.benchmarks.triviaqa import TriviaQa
@@ -193,6 +194,11 @@ def test_the_worked_examples_state_what_they_work_out() -> None:
         assert sums[-1][-1] == stated
 
 
+def test_reasoning_may_be_as_long_as_minervas() -> None:
+    item = Item(id="0", question="How many?", answers=("12",))
+    assert Gsm8k().request(item, ()).max_new_tokens == 512
+
+
 @pytest.mark.parametrize("n", [1, 5, 9])
 def test_pass_at_k_is_the_share_of_subsets_with_a_pass(n: int) -> None:
     for correct, k in itertools.product(range(n + 1), range(1, n + 1)):
@@ -241,6 +247,28 @@ def test_closed_book_prompt_is_the_papers(tmp_path: Path) -> None:
     )
     # An item never sees its own answer.
     assert prompts[0] == "Answer these questions:\nQ: Who wrote?\nA: Darwin\nQ: Who sang?\nA:"
+
+
+def test_naturalquestions_are_written_as_the_paper_prints_them(tmp_path: Path) -> None:
+    """The file has small letters and no question mark; the paper's example has both."""
+    write_jsonl(
+        tmp_path / "nq_open/NQ-open.efficientqa.dev.1.1.jsonl",
+        [{"question": "who sings the mill by the river", "answer": ["Ada Vale", "Vale"]}],
+    )
+    write_jsonl(
+        tmp_path / "nq_open/NQ-open.dev.jsonl",
+        [{"question": "where does the ferry land", "answer": ["the pier"]}],
+    )
+    found = NqOpen()
+    [item] = load_items("nq_open", tmp_path)
+    request = found.request(item, found.shots_for(tmp_path, 1)(item))
+    assert request.prompt.text(1) == (
+        "Answer these questions:\nQ: Who sings the mill by the river?\nA: Ada Vale\n"
+        "Q: Where does the ferry land?\nA:"
+    )
+    # What is looked for in training documents is the file's own wording.
+    assert item.question == "where does the ferry land"
+    assert as_printed("iPhone or not? ") == "IPhone or not?"
 
 
 @pytest.mark.parametrize("name", ["nq_open", "triviaqa", "mmlu"])
