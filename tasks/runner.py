@@ -29,6 +29,13 @@ from registry import outbox, runs
 from registry.artifacts import ArtifactRef, Kind, Store, recipe_key
 from registry.database import Registry, open_registry
 from registry.files import out_of_space
+from registry.fingerprints import (
+    FINGERPRINTS,
+    Stamp,
+    read_listing,
+    require_unchanged,
+    stamp_files,
+)
 from registry.settings import Settings, load_settings
 from tasks import liveness
 from tasks.context import StageContext, StageResult, recipe_parameters
@@ -135,6 +142,7 @@ def run_stage(
     *,
     sample: bool = False,
     extra_recipe: Mapping[str, Any] | None = None,
+    raw_root: Path | None = None,
 ) -> ArtifactRef | State:
     """Return the artifact of this recipe, building it only when it is not there.
 
@@ -143,8 +151,11 @@ def run_stage(
         build: ``build(paths of the inputs, context)``; writes into ``context.out``.
         sample: marks an artifact made from the generated sample (inherited by descendants).
         extra_recipe: facts beside the parameters that decide the result (a listing's hash).
+        raw_root: data folder that the listings of the raw inputs are relative to. The store holds
+            their listings only, so the files themselves are checked before and after the build.
 
     Raises:
+        RawFilesChanged: a raw file was written after it was listed; nothing is published.
         CorruptInput: an input's file differs from its manifest; the input is quarantined, so the
             next run makes it again.
     """
@@ -160,7 +171,9 @@ def run_stage(
         if hit is not None:
             _record_cached(place, stage, parameters, run, key, hit)
             return Completed(name="Cached", data=hit, message=f"{stage.name} {hit.digest[:12]}")
-        attempt = _Attempt(place, stage, parameters, dict(inputs), run, key, recipe, libraries)
+        attempt = _Attempt(
+            place, stage, parameters, dict(inputs), run, key, recipe, libraries, raw_root
+        )
         made = attempt.make(build, sample, log)
         place.store.remove_work(key)
         return made
@@ -191,6 +204,7 @@ class _Attempt:
     key: str
     recipe: dict[str, Any]
     libraries: dict[str, str]
+    raw_root: Path | None
 
     def make(
         self,
@@ -231,7 +245,9 @@ class _Attempt:
                 attempt=attempt,
                 **({"metrics": metrics} if metrics else {}),
             )
+            stamps = self._raw_stamps(paths)
             result = build(paths, context)
+            require_unchanged(stamps)
             ref = self._publish(staging, result, sample, record_id)
             status = "completed"
             progress(1.0, "published")
@@ -264,6 +280,20 @@ class _Attempt:
                 )
             paths[name] = self.place.store.path(given)
         return paths
+
+    def _raw_stamps(self, paths: Mapping[str, Path]) -> list[Stamp]:
+        """Stamps of the files that the raw inputs list, each file known to be the one listed."""
+        listings = [
+            paths[name] / FINGERPRINTS
+            for name, given in self.inputs.items()
+            if given.kind is Kind.RAW
+        ]
+        if not listings:
+            return []
+        if self.raw_root is None:
+            raise ValueError(f"{self.stage.name} has raw inputs: run_stage needs their raw_root")
+        files = [file for listing in listings for file in read_listing(listing)]
+        return stamp_files(self.raw_root, files, self.place.registry)
 
     def _begin(self) -> tuple[str, int]:
         # The file before the row: a row without one would be taken for another installation's.

@@ -125,16 +125,20 @@ def prepare_source(
     source: str, parameters: CorpusParameters, raw: ArtifactRef, root: str, run: RunContext
 ) -> ArtifactRef | State:
     """Read the documents of ``source`` from the files that ``raw`` lists, under ``root``."""
+    from registry.fingerprints import FINGERPRINTS, read_listing
     from tasks.corpus.build import build_source
 
     def build(inputs: dict[str, Path], context: StageContext) -> StageResult:
-        listing = (inputs["raw"] / "files.jsonl").read_text("utf-8").splitlines()
-        paths = [json.loads(line)["path"] for line in listing]
-        files = [path for path in paths if not path.startswith("pypi:")]
+        files = [file.path for file in read_listing(inputs["raw"] / FINGERPRINTS)]
         return build_source(source, Path(root), files, parameters, context)
 
     return run_stage(
-        documents_stage(source), parameters.source_rules(source), {"raw": raw}, run, build
+        documents_stage(source),
+        parameters.source_rules(source),
+        {"raw": raw},
+        run,
+        build,
+        raw_root=Path(root),
     )
 
 
@@ -143,7 +147,7 @@ def assemble_corpus(
     parameters: CorpusParameters, documents: dict[str, ArtifactRef], run: RunContext
 ) -> ArtifactRef | State:
     """Deduplicate across sources, hold out the validation split, mix by Table 1."""
-    from tasks.corpus.build import build_corpus
+    from tasks.corpus.assemble import build_corpus
 
     return run_stage(
         CORPUS,

@@ -109,7 +109,13 @@ def evaluate_model(
         return build_evaluation(parameters, inputs["model"], Path(root) / FOLDER, sample, context)
 
     return run_stage(
-        EVALUATION, parameters, {"model": model, "bench": bench}, run, build, extra_recipe=facts
+        EVALUATION,
+        parameters,
+        {"model": model, "bench": bench},
+        run,
+        build,
+        extra_recipe=facts,
+        raw_root=Path(root),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from registry import runs
 from registry.artifacts import ArtifactRef, Kind, Store
 from registry.database import upgrade
 from registry.files import StoreFull
+from registry.fingerprints import FINGERPRINTS, RawFilesChanged, fingerprint
 from registry.schema import Outbox, Run
 from registry.work import KEEP
 from tasks.context import StageContext, StageResult
@@ -300,6 +302,60 @@ def test_a_failing_build_leaves_nothing_but_its_record(desk: Desk) -> None:
     assert isinstance(desk.words(build=retry), ArtifactRef)
     assert seen == [2]
     assert [r.attempt for r in desk.rows()] == [1, 2]
+
+
+def raw_words(desk: Desk, root: Path) -> ArtifactRef:
+    """The listing of the one file of a data folder."""
+    (file,) = fingerprint(root, desk.place.registry)
+
+    def build(inputs: dict[str, Path], context: StageContext) -> StageResult:
+        rows = [file.model_dump_json(), '{"path": "pypi:x==1", "size": 1, "sha256": "0"}']
+        (context.out / FINGERPRINTS).write_text("\n".join(rows) + "\n", encoding="utf-8")
+        return StageResult()
+
+    stage = Stage(name="raw.words", version=1, kind=Kind.RAW)
+    return settled(desk.words(build=build, stage=stage, extra_recipe={"listing": file.sha256}))
+
+
+def test_raw_files_that_change_while_they_are_read_are_never_published(
+    desk: Desk, tmp_path: Path
+) -> None:
+    root = tmp_path / "data"
+    (root / "corpus").mkdir(parents=True)
+    dump = root / "corpus" / "dump.txt"
+
+    def read(raw: ArtifactRef, change: Callable[[], object], **options: Path) -> object:
+        def build(inputs: dict[str, Path], context: StageContext) -> StageResult:
+            desk.built.append("count")
+            (context.out / "text").write_bytes(dump.read_bytes())
+            change()
+            return StageResult()
+
+        return run_stage(COUNT, Parameters(), {"raw": raw}, desk.run, build, **options)
+
+    changes: list[Callable[[], object]] = [
+        lambda: dump.write_text("two"),  # the same size
+        lambda: os.utime(dump, (1_600_000_000, 1_600_000_000)),
+        dump.unlink,
+    ]
+    for change in changes:
+        dump.write_text("one")
+        os.utime(dump, (1_700_000_000, 1_700_000_000))
+        raw = raw_words(desk, root)
+        with pytest.raises(RawFilesChanged, match=r"corpus/dump\.txt.*start the flow again"):
+            read(raw, change, raw_root=root)
+        row = desk.rows("count")[-1]
+        assert (row.status, row.artifact_key) == ("failed", None) and "dump.txt" in row.error
+        assert desk.staged() == [] and desk.place.store.lookup(row.recipe or "") is None
+
+    assert desk.built.count("count") == len(changes)
+    dump.write_text("three")  # after it was listed, before it is read
+    with pytest.raises(RawFilesChanged, match=r"corpus/dump\.txt"):
+        read(raw, lambda: None, raw_root=root)
+    with pytest.raises(ValueError, match="count has raw inputs"):
+        read(raw, lambda: None)
+    assert desk.built.count("count") == len(changes)
+    assert isinstance(read(raw_words(desk, root), lambda: None, raw_root=root), ArtifactRef)
 
 
 def test_a_full_disk_ends_the_attempt_s_record(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

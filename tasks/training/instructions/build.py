@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from registry.files import native_name
 from tasks.context import StageContext, StageResult, atomic_write_json, atomic_write_text
 from tasks.corpus.parallel import ordered_map
 from tasks.training.instructions.formats import read_file
@@ -89,7 +90,7 @@ def collect(
     unread: dict[str, str] = {}
     given: set[bytes] = set()
     for name in sorted(set(files)):
-        path = root / name
+        path = root / native_name(name)
         if digests is not None:
             _check_digest(name, path, digests)
         content = read_file(path, parameters.languages)
@@ -125,7 +126,7 @@ def _check_digest(name: str, path: Path, digests: Mapping[str, str]) -> None:
     actual = hashlib.sha256(path.read_bytes()).hexdigest()
     if digests.get(name) != actual:
         raise InstructionDataError(
-            f"{path} is not the file that was fingerprinted (sha256 {actual[:12]}..., expected "
+            f"{name} is not the file that was fingerprinted (sha256 {actual[:12]}..., expected "
             f"{str(digests.get(name))[:12]}...): it changed during the run, start again"
         )
 

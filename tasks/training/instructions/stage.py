@@ -11,6 +11,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from registry.artifacts import ArtifactRef, Kind
+from registry.files import portable_name
 from tasks.context import StageContext, StageResult, atomic_write_text
 from tasks.runner import RunContext, Stage, run_stage
 from tasks.training.instructions.parameters import FingerprintParameters, InstructionParameters
@@ -41,7 +42,7 @@ def list_files(root: Path, folder: str) -> list[dict[str, Any]]:
         with path.open("rb") as handle:
             digest = hashlib.file_digest(handle, "sha256").hexdigest()
         rows.append(
-            {"path": f"{folder}/{relative.as_posix()}", "size": path.stat().st_size}
+            {"path": f"{folder}/{portable_name(relative.as_posix())}", "size": path.stat().st_size}
             | {"sha256": digest}
         )
     if not rows:
@@ -94,4 +95,11 @@ def prepare_instructions(
             parameters, Path(root), digests, inputs["tokenizer"], context, digests
         )
 
-    return run_stage(INSTRUCTIONS, parameters, {"raw": raw, "tokenizer": tokenizer}, run, build)
+    return run_stage(
+        INSTRUCTIONS,
+        parameters,
+        {"raw": raw, "tokenizer": tokenizer},
+        run,
+        build,
+        raw_root=Path(root),
+    )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prefect.states import State
@@ -11,6 +13,9 @@ from prefect.states import State
 from registry import runs
 from registry.database import upgrade
 from registry.settings import load_settings
+from tasks.context import StageResult
+from tasks.corpus import build
+from tasks.corpus.documents import read_documents
 from tasks.corpus.parameters import CorpusParameters
 from tasks.corpus.stage import assemble_corpus, fingerprint_source, prepare_source
 from tasks.runner import RunContext, open_workplace, settled
@@ -72,3 +77,50 @@ def test_missing_source_names_folder_and_option(tmp_path: Path, run: RunContext)
         fingerprint_source.fn("arxiv", CorpusParameters(), str(tmp_path / "data"), False, run)
     with pytest.raises(ValueError, match=r"no folder .*nowhere/corpus"):
         fingerprint_source.fn("arxiv", CorpusParameters(), str(tmp_path / "nowhere"), False, run)
+
+
+def test_a_dump_that_changes_while_it_is_read_is_not_published(
+    tmp_path: Path, run: RunContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "data"
+    dump = root / "corpus/c4/a.jsonl"
+    dump.parent.mkdir(parents=True)
+    dump.write_text(json.dumps({"text": "The first text."}))
+    parameters = CorpusParameters(allow_missing_sources=True)
+    raw = settled(fingerprint_source.fn("c4", parameters, str(root), False, run))
+    real = build.build_source
+
+    def change(*arguments: Any) -> StageResult:
+        result = real(*arguments)
+        dump.write_text(json.dumps({"text": "Another one"}))
+        return result
+
+    monkeypatch.setattr(build, "build_source", change)
+    with pytest.raises(ValueError, match=r"corpus/c4/a\.jsonl.*Nothing was published"):
+        prepare_source.fn("c4", parameters, raw, str(root), run)
+    monkeypatch.undo()
+    assert list((tmp_path / "home").rglob("documents.parquet")) == []
+
+
+def test_dumps_with_names_that_are_no_utf8_go_through_the_chain(
+    tmp_path: Path, run: RunContext
+) -> None:
+    root = tmp_path / "data"
+    folder = root / "corpus/c4"
+    folder.mkdir(parents=True)
+    for number, name in enumerate((b"caf\xe9.jsonl", b"caf\\xe9.jsonl", b"line\xe2\x80\xa8.jsonl")):
+        lines = [json.dumps({"text": f"Text {number} {i}"}) for i in range(3)]
+        (folder / os.fsdecode(name)).write_text("\n".join(lines))
+    parameters = CorpusParameters(allow_missing_sources=True)
+    raw = settled(fingerprint_source.fn("c4", parameters, str(root), False, run))
+    documents = settled(prepare_source.fn("c4", parameters, raw, str(root), run))
+    corpus = settled(assemble_corpus.fn(parameters, {"c4": documents}, run))
+    rows = [
+        row
+        for split in ("train", "validation")
+        for row in read_documents(open_workplace().store.path(corpus) / split / "c4.parquet")
+    ]
+    assert {row["uri"].partition("#")[0] for row in rows} == {
+        "corpus/c4/caf\\xe9.jsonl", "corpus/c4/caf\\\\xe9.jsonl", "corpus/c4/line\u2028.jsonl",
+    }  # fmt: skip
+    assert len({row["id"] for row in rows}) == len(rows) == 9
