@@ -51,11 +51,15 @@ def answers(url: str, *, timeout: float = 2.0) -> bool:
 
 
 def _post(api: str, path: str, body: dict[str, Any]) -> Any:
-    answer = _http().post(f"{api}{path}", json=body, headers=_csrf(api))
+    return _send("POST", api, path, body)
+
+
+def _send(method: str, api: str, path: str, body: dict[str, Any]) -> Any:
+    answer = _http().request(method, f"{api}{path}", json=body, headers=_csrf(api))
     if answer.status_code == 403:
         # A token lasts an hour, a pipeline longer.
         _csrf.cache_clear()
-        answer = _http().post(f"{api}{path}", json=body, headers=_csrf(api))
+        answer = _http().request(method, f"{api}{path}", json=body, headers=_csrf(api))
     if answer.status_code >= 400:
         raise ApiError(path, answer)
     return answer.json() if answer.content else None
@@ -175,9 +179,24 @@ def deployment_names(api: str) -> set[str]:
     return {row["name"] for row in _post(api, "/deployments/filter", {"limit": 200})}
 
 
-def automation_names(api: str) -> list[str]:
-    """Names of the automations."""
-    return [row["name"] for row in _post(api, "/automations/filter", {"limit": 200})]
+def automations(api: str) -> dict[str, dict[str, Any]]:
+    """The automations by name."""
+    return {row["name"]: row for row in _post(api, "/automations/filter", {"limit": 200})}
+
+
+def create_automation(api: str, automation: dict[str, Any]) -> None:
+    """A new automation; the server validates it (HTTP 422)."""
+    _post(api, "/automations/", automation)
+
+
+def replace_automation(api: str, automation_id: str, automation: dict[str, Any]) -> None:
+    """Another definition for an automation; the server validates it (HTTP 422)."""
+    _send("PUT", api, f"/automations/{automation_id}", automation)
+
+
+def enable_automation(api: str, automation_id: str, enabled: bool) -> None:
+    """Switch an automation on or off."""
+    _send("PATCH", api, f"/automations/{automation_id}", {"enabled": enabled})
 
 
 def deployment(api: str, name: str) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from tasks.context import atomic_write_json
 CHECKOUT = Path(__file__).resolve().parent.parent
 POOL = "arriero"
 AUTOMATIONS = CHECKOUT / "deploy" / "automations.yaml"
+PACKAGES = ("flows", "tasks", "model", "registry")  # what a flow may import
 
 
 class RegistrationFailed(RuntimeError):
@@ -36,19 +37,30 @@ def ensure_pool(api: str, env: dict[str, str]) -> None:
 
 
 def register(home: Path, api: str, env: dict[str, str], say: Callable[[str], None]) -> None:
-    """Register deployments and automations, unless the server has them from these very files."""
+    """Register deployments and automations, unless the server has them from these very files.
+
+    An automation that somebody switched off stays off.
+    """
     record = home / "prefect" / "registered.json"
     fingerprint = _fingerprint()
+    before = client.automations(api)
     if record.exists() and json.loads(record.read_text()) == fingerprint:
         wanted = {entry["name"] for entry in _prefect_yaml()["deployments"]}
-        if wanted <= client.deployment_names(api) and _wanted_automations() <= set(
-            client.automation_names(api)
-        ):
+        if wanted <= client.deployment_names(api) and _wanted_automations() <= before.keys():
             return
     say("registering the deployments of prefect.yaml")
     _prefect(["--no-prompt", "deploy", "--all"], env)
-    if not _wanted_automations() <= set(client.automation_names(api)):
-        _prefect(["automation", "create", "--from-file", str(AUTOMATIONS)], env)
+    for automation in _own_automations():
+        known = before.get(automation["name"])
+        if known is None:
+            client.create_automation(api, automation)
+        else:
+            changed = {**automation, "enabled": known["enabled"]}
+            client.replace_automation(api, known["id"], changed)
+    # A deployment's triggers are made anew by its deployment, and switched on.
+    for name, row in client.automations(api).items():
+        if name in before and row["enabled"] != before[name]["enabled"]:
+            client.enable_automation(api, row["id"], before[name]["enabled"])
     atomic_write_json(record, fingerprint)
 
 
@@ -57,8 +69,13 @@ def _prefect_yaml() -> dict[str, Any]:
     return loaded
 
 
+def _own_automations() -> list[dict[str, Any]]:
+    loaded: list[dict[str, Any]] = yaml.safe_load(AUTOMATIONS.read_text())["automations"]
+    return loaded
+
+
 def _wanted_automations() -> set[str]:
-    own = {entry["name"] for entry in yaml.safe_load(AUTOMATIONS.read_text())["automations"]}
+    own = {entry["name"] for entry in _own_automations()}
     triggers = {
         trigger["name"]
         for entry in _prefect_yaml()["deployments"]
@@ -68,13 +85,18 @@ def _wanted_automations() -> set[str]:
 
 
 def _fingerprint() -> dict[str, str]:
-    """Everything a registration is made from: the files, the forms' code, Prefect, the place."""
+    """Everything a registration is made from: the files, the forms' code, Prefect, the place.
+
+    A form takes fields, bounds and texts from wherever its model imports them. All code that a flow
+    may import is read: importing nine flows to learn which of it counts costs more than a
+    registration too many.
+    """
     digest = hashlib.sha256()
     files = [CHECKOUT / "prefect.yaml", AUTOMATIONS]
-    files += sorted((CHECKOUT / "flows").rglob("*.py"))
-    files += sorted((CHECKOUT / "flows" / "presets").glob("*.yaml"))
-    files += sorted((CHECKOUT / "tasks").rglob("parameters.py"))
-    for path in [*files, CHECKOUT / "registry" / "gates.py", CHECKOUT / "model" / "config.py"]:
+    for package in PACKAGES:
+        files += sorted((CHECKOUT / package).rglob("*.py"))
+        files += sorted((CHECKOUT / package).rglob("*.yaml"))
+    for path in files:
         digest.update(str(path).encode() + b"\0" + path.read_bytes() + b"\0")
     return {"files": digest.hexdigest(), "prefect": version("prefect")}
 

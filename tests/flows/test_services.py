@@ -13,6 +13,9 @@ from typing import Any
 import httpx
 import pytest
 
+from flows import client, registration
+from flows.services import environment, recorded_stack
+from registry.settings import Settings
 from tests.services import arriero, listens, living, stack_of, sweep, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -144,6 +147,33 @@ def test_automations_and_deployments_are_registered_once(services: Services) -> 
     assert "settle-zombie-runs" in names and "evaluate-each-registered-model" in names
     deployments = [row["name"] for row in services.post("/deployments/filter", {}).json()]
     assert len(deployments) == 9
+
+
+def test_a_changed_automation_is_replaced_and_stays_off(
+    services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(home=services.home)
+    stack = recorded_stack(settings)
+    assert stack is not None
+    for row in client.automations(services.api).values():
+        client.enable_automation(services.api, row["id"], False)
+    changed = tmp_path / "automations.yaml"
+    text = registration.AUTOMATIONS.read_text()
+    changed.write_text(text.replace("within: 90", "within: 150"))
+    monkeypatch.setattr(registration, "AUTOMATIONS", changed)
+    register = (services.home, services.api, environment(settings, stack), print)
+    registration.register(*register)
+    rows = client.automations(services.api)
+    assert rows["settle-zombie-runs"]["trigger"]["within"] == 150
+    assert {row["enabled"] for row in rows.values()} == {False}
+    for row in rows.values():
+        client.enable_automation(services.api, row["id"], True)
+    monkeypatch.undo()
+    registration.register(*register)
+    rows = client.automations(services.api)
+    assert rows["settle-zombie-runs"]["trigger"]["within"] == 90
+    assert {row["enabled"] for row in rows.values()} == {True}
+    assert len(rows) == 2
 
 
 def test_a_web_page_of_another_origin_gets_nothing(services: Services) -> None:
