@@ -8,8 +8,7 @@ import posixpath
 import re
 import tarfile
 import zlib
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -17,11 +16,13 @@ from tasks.corpus.documents import Document, Funnel
 from tasks.corpus.language import identify
 from tasks.corpus.parallel import ordered_map
 from tasks.corpus.parameters import CorpusParameters
-from tasks.corpus.sources import latex
+from tasks.corpus.sources import latex, latex_inputs
+from tasks.corpus.sources.latex_comments import reveal, strip_comments
 
 MAX_PAPER_BYTES = 100_000_000
 MAX_TEX_BYTES = 10_000_000
 MAX_MEMBERS = 5_000
+LATEX = (".tex", ".ltx")
 _MAIN = re.compile(r"\\documentclass|\\documentstyle|\\begin\s*\{document\}")
 _COMMON_MAIN_NAMES = ("main.tex", "ms.tex", "paper.tex", "article.tex")
 
@@ -62,7 +63,7 @@ def _jobs(
 ) -> Iterator[Job]:
     funnel = parent.child()
     limit = parameters.arxiv_expansions
-    folders: dict[str, list[str]] = defaultdict(list)
+    loose: list[str] = []
     for name in files:
         if name.lower().endswith((".tar", ".tar.gz", ".tgz")):
             for paper in _archive_papers(root / name, name, funnel):
@@ -72,39 +73,70 @@ def _jobs(
             paper_or_none = _packed_paper(data, _stem(name), name, funnel)
             if paper_or_none is not None:
                 yield Job(paper_or_none, funnel.detach(), limit)
-        elif name.lower().endswith(".tex"):
-            folders[posixpath.dirname(name)].append(name)
+        elif name.lower().endswith(LATEX):
+            loose.append(name)
         elif name.lower().endswith(".pdf"):
             funnel.reject("read", "PDF only")
         else:
             funnel.reject("read", "no LaTeX file")
-    for folder, names in folders.items():
-        for paper in _folder_papers(root, folder, names, funnel):
-            yield Job(paper, funnel.detach(), limit)
+    for paper in _folder_papers(root, loose, funnel):
+        yield Job(paper, funnel.detach(), limit)
     yield Job(None, funnel, limit)
 
 
-def _folder_papers(
-    root: Path, folder: str, names: Sequence[str], funnel: Funnel
-) -> Iterator[Paper]:
-    """Every file of a folder that starts a document is a paper; the others are its parts."""
-    texts: dict[str, str] = {}
+class Folder(Mapping[str, str]):
+    """The LaTeX files in a folder and below it, by their path in it; read when asked for."""
+
+    def __init__(self, root: Path, folder: str, names: Set[str]) -> None:
+        self._root = root
+        self._folder = folder
+        self._names = names
+
+    def __contains__(self, path: object) -> bool:
+        return posixpath.join(self._folder, str(path)) in self._names
+
+    def __getitem__(self, path: str) -> str:
+        return decode((self._root / self._folder / path).read_bytes())
+
+    def __iter__(self) -> Iterator[str]:
+        return (
+            posixpath.relpath(name, self._folder)
+            for name in sorted(self._names)
+            if name.startswith(f"{self._folder}/")
+        )
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+def _folder_papers(root: Path, names: Sequence[str], funnel: Funnel) -> Iterator[Paper]:
+    """Every file that starts a document is a paper; its parts stand in its folder or below."""
+    readable: set[str] = set()
     for name in names:
-        data = (root / name).read_bytes()
-        if not data.strip():
+        size = (root / name).stat().st_size
+        if size == 0:
             funnel.bad_file(name, "empty file")
-        elif len(data) > MAX_TEX_BYTES:
+        elif size > MAX_TEX_BYTES:
             funnel.bad_file(name, "file too large")
         else:
-            texts[posixpath.relpath(name, folder)] = decode(data)
-    mains = [
-        name for name, text in texts.items() if r"\begin{document}" in latex.strip_comments(text)
-    ]
-    for name in mains:
-        path = posixpath.join(folder, name)
-        funnel.keep("read", texts[name])
-        identity = posixpath.splitext(path.removeprefix("corpus/").removeprefix("arxiv/"))[0]
-        yield Paper(identity, path, texts, name)
+            readable.add(name)
+    mains: set[str] = set()
+    parts: set[str] = set()
+    for name in names:
+        if name not in readable:
+            continue
+        folder, main = posixpath.split(name)
+        files = Folder(root, folder, readable)
+        if not latex_inputs.starts_document(files[main]):
+            continue
+        mains.add(name)
+        own = latex_inputs.with_parts(main, files)
+        parts.update(posixpath.join(folder, path) for path in own)
+        funnel.keep("read", "".join(own.values()))
+        identity = posixpath.splitext(name.removeprefix("corpus/").removeprefix("arxiv/"))[0]
+        yield Paper(identity, name, own, main)
+    for _ in readable - mains - parts:
+        funnel.reject("read", "part of no paper")
 
 
 def _archive_papers(path: Path, name: str, funnel: Funnel) -> Iterator[Paper]:
@@ -160,17 +192,23 @@ def _packed_paper(data: bytes, identity: str, uri: str, funnel: Funnel) -> Paper
         with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
             for number, member in enumerate(archive):
                 path = posixpath.normpath(member.name)
-                if number >= MAX_MEMBERS or not member.isfile() or path.startswith(("/", "../")):
+                if not member.isfile() or not path.lower().endswith(LATEX):
                     continue
-                if path.lower().endswith((".tex", ".ltx")) and member.size <= MAX_TEX_BYTES:
-                    handle_or_none = archive.extractfile(member)
-                    assert handle_or_none is not None
-                    files[path] = decode(handle_or_none.read())
+                reason = _refusal(number, path, member.size)
+                if reason:
+                    funnel.reject("read", reason)
+                    continue
+                handle_or_none = archive.extractfile(member)
+                assert handle_or_none is not None
+                files[path] = decode(handle_or_none.read())
     except tarfile.TarError:
         if files or b"\x00" in content[:4096]:
             funnel.reject("read", "corrupt archive")
             return None
-        files = {f"{identity}.tex": decode(content[:MAX_TEX_BYTES])}
+        if len(content) > MAX_TEX_BYTES:
+            funnel.reject("read", "file too large")
+            return None
+        files = {f"{identity}.tex": decode(content)}
     if not files:
         funnel.reject("read", "no LaTeX file")
         return None
@@ -179,6 +217,15 @@ def _packed_paper(data: bytes, identity: str, uri: str, funnel: Funnel) -> Paper
         return None
     funnel.keep("read", "".join(files.values()))
     return Paper(identity, uri, files, None)
+
+
+def _refusal(number: int, path: str, size: int) -> str:
+    """Why a LaTeX file of a packed paper is not read, "" when it is."""
+    if number >= MAX_MEMBERS:
+        return "too many files in a paper"
+    if path.startswith(("/", "../")):
+        return "path outside the paper"
+    return "file too large" if size > MAX_TEX_BYTES else ""
 
 
 def decode(data: bytes) -> str:
@@ -193,16 +240,20 @@ def decode(data: bytes) -> str:
 def main_file(files: Mapping[str, str]) -> str | None:
     r"""The file a paper starts from: ``\documentclass`` or ``\begin{document}`` outside comments.
 
-    Of several, one with both, then one with a usual name, then the longest, then by name.
+    Of several, one that is no part by its class, then one with both, then one with a usual name,
+    then the longest, then by name.
     """
-
-    def rank(name: str) -> tuple[int, bool, int, str]:
-        found = set(_MAIN.findall(latex.strip_comments(files[name])))
-        usual = posixpath.basename(name).lower() in _COMMON_MAIN_NAMES
-        return (-len(found), not usual, -len(files[name]), name)
-
-    mains = [name for name, text in files.items() if _MAIN.search(latex.strip_comments(text))]
-    return min(mains, key=rank, default=None)
+    ranks: list[tuple[bool, int, bool, int, str]] = []
+    for name, text in files.items():
+        if not _MAIN.search(text):
+            continue
+        stripped = strip_comments(text)
+        found = set(_MAIN.findall(stripped))
+        if found:
+            usual = posixpath.basename(name).lower() in _COMMON_MAIN_NAMES
+            part = latex_inputs.is_part(stripped)
+            ranks.append((part, -len(found), not usual, -len(text), name))
+    return min(ranks)[-1] if ranks else None
 
 
 def _clean(job: Job) -> tuple[Document | None, Funnel]:
@@ -210,19 +261,21 @@ def _clean(job: Job) -> tuple[Document | None, Funnel]:
     funnel, paper = job.funnel, job.paper
     if paper is None:
         return None, funnel
-    raw = "".join(paper.files.values()) if paper.main is None else paper.files[paper.main]
+    raw = "".join(paper.files.values())
     main = paper.main or main_file(paper.files)
     if main is None:
         funnel.reject("main file", "no main file", raw, paper.uri)
         return None, funnel
-    source = latex.resolve_inputs(main, paper.files)
+    resolved = latex_inputs.resolve_inputs(main, paper.files)
+    for reason in resolved.lost.elements():
+        funnel.reject("read", reason, "", paper.uri)
+    source = reveal(resolved.text)
     funnel.keep("main file", raw, source)
-    text, macros = latex.take_definitions(source)
-    body = latex.body_from_first_section(text)
-    if body is None:
+    cleaned = latex.body_from_first_section(resolved.text, job.expansions)
+    if cleaned is None:
         funnel.reject("section", "no section header", source, paper.uri)
         return None, funnel
-    body = latex.expand_macros(body, macros, job.expansions)
+    body, macros = cleaned
     funnel.keep("section", source, body)
     language, score = identify(body)
     return (
@@ -233,7 +286,12 @@ def _clean(job: Job) -> tuple[Document | None, Funnel]:
             uri=paper.uri,
             language=language,
             language_score=score,
-            meta={"main": main, "macros": len(macros)},
+            meta={
+                "main": main,
+                "macros": macros,
+                "parts": resolved.found,
+                "parts_lost": resolved.lost.total(),
+            },
         ),
         funnel,
     )
