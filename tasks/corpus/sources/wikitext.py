@@ -115,9 +115,9 @@ def _line_without_quotes(line: str) -> str:
     italics = sum(size in (2, 5) for size in sizes)
     bolds = sum(size in (3, 5) for size in sizes)
     if italics % 2 and bolds % 2:
-        index = _bold_that_is_an_apostrophe(texts, sizes)
-        if index is not None:
-            texts[index] += "'"
+        apostrophe = _bold_that_is_an_apostrophe(texts, sizes)
+        if apostrophe is not None:
+            texts[apostrophe] += "'"
     return "".join(texts)
 
 
