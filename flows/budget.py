@@ -8,29 +8,35 @@ from sqlalchemy import select
 
 from flows.parameters import PipelineConfig
 from flows.session import settle_emissions
+from flows.tokenizer import Tokenized
 from registry.emissions import sum_up
 from registry.schema import Emission
 from tasks.emissions.forecast import BudgetExceeded, PlanParameters, check_budget, plan
-from tasks.runner import Workplace
+from tasks.runner import Workplace, key_of
+from tasks.training.parameters import PretrainingParameters
+from tasks.training.stage import PRETRAINING
 
 
-def require_budget(place: Workplace, config: PipelineConfig, log: logging.Logger) -> None:
+def require_budget(
+    place: Workplace, config: PipelineConfig, tokenized: Tokenized, log: logging.Logger
+) -> None:
     """Refuse a pretraining whose forecast does not fit what is left of the budget.
 
-    Spent is everything in the ledger, failed attempts included. On a CPU there is no forecast:
-    only what is spent counts, and the log says so.
+    Spent is everything in the ledger, failed attempts included. A pretraining that is in the
+    store costs nothing and is not asked about. On a CPU there is no forecast: only what is spent
+    counts, and the log says so.
 
     Raises:
         BudgetExceeded: names the budget, what is spent and what the run may need.
     """
     budget = config.emissions.budget
-    if budget is None:
+    training = config.pretraining
+    if budget is None or _is_stored(place, training, tokenized):
         return
     # What was spent up to now, by attempts of this very run and by those that crashed.
     settle_emissions(place, config.emissions)
     with place.registry.reading() as session:
         spent = sum_up(session.scalars(select(Emission)).all()).tco2eq
-    training = config.pretraining
     if training.device == "cuda":
         report = plan(
             PlanParameters(
@@ -39,7 +45,8 @@ def require_budget(place: Workplace, config: PipelineConfig, log: logging.Logger
                 gpus=training.world,
                 context=training.context,
                 emissions=config.emissions,
-            )
+            ),
+            training.shape,
         )
         check_budget(report, spent, budget)
     elif spent >= budget:
@@ -48,3 +55,10 @@ def require_budget(place: Workplace, config: PipelineConfig, log: logging.Logger
         )
     else:
         log.warning("no forecast on a CPU: the budget is held against what is spent alone")
+
+
+def _is_stored(place: Workplace, training: PretrainingParameters, tokenized: Tokenized) -> bool:
+    """Whether the checkpoint is there and whole; a damaged one is trained anew."""
+    inputs = {"tokens": tokenized.tokens, "tokenizer": tokenized.tokenizer}
+    stored = place.store.lookup(key_of(PRETRAINING, training, inputs))
+    return stored is not None and not place.store.verify(stored)

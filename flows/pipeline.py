@@ -14,7 +14,7 @@ from flows.evaluation import EvaluationFlowParameters, evaluation
 from flows.finetuning import FinetuningFlowParameters, finetuning
 from flows.parameters import PipelineConfig, PipelineParameters, resolve
 from flows.preparation import PreparationParameters, preparation
-from flows.pretraining import PretrainingFlowParameters, pretraining
+from flows.pretraining import PretrainingFlowParameters, model_size, pretraining
 from flows.promotion import PromotionParameters, promotion
 from flows.session import recorded, settle_emissions
 from flows.summary import PipelineSummary, summarise
@@ -42,7 +42,7 @@ def pipeline(parameters: PipelineParameters) -> PipelineSummary:
     """Data, tokenizer, pretraining, finetuning, evaluation, promotion; every stage cached."""
     config = resolve(parameters)
     record = PipelineRecord(form=parameters, config=config)
-    with recorded("pipeline", record, model_size=config.pretraining.preset) as run:
+    with recorded("pipeline", record, model_size=model_size(config.pretraining)) as run:
         data = take_data(open_workplace(), run, parameters.data)
         corpus: ArtifactRef = settled(
             preparation(PreparationParameters(data=data.root, corpus=config.corpus))
@@ -54,7 +54,7 @@ def pipeline(parameters: PipelineParameters) -> PipelineSummary:
                 )
             )
         )
-        require_budget(open_workplace(), config, logging.getLogger("arriero"))
+        require_budget(open_workplace(), config, tokenized, logging.getLogger("arriero"))
         base = settled(
             pretraining(
                 PretrainingFlowParameters(

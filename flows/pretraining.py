@@ -35,13 +35,18 @@ class Trained(BaseModel):
     model: ArtifactRef
 
 
+def model_size(parameters: PretrainingParameters) -> str:
+    """How records name the size of the model that these parameters train."""
+    return "own shape" if parameters.shape else parameters.preset
+
+
 @flow(name="pretraining")
 def pretraining(parameters: PretrainingFlowParameters) -> Trained:
     """Train from scratch; a retry continues at the newest valid checkpoint, to the same bits.
 
     The tokenizer is the one the tokens were made with, never chosen apart from them.
     """
-    size = "own shape" if parameters.pretraining.shape else parameters.pretraining.preset
+    size = model_size(parameters.pretraining)
     with recorded("pretraining", parameters, model_size=size) as run:
         place = open_workplace()
         tokens = find_artifact(place, parameters.tokens, Kind.TOKENS, "tokens")

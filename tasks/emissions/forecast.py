@@ -7,65 +7,20 @@ GPU-hours are met within -6.2 to +9.4 % (Table 15).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from rich.table import Table
 
+from model.config import ModelConfig
 from model.flops import flops_per_token
 from model.presets import preset, preset_name
 from tasks.emissions.parameters import EmissionsParameters
+from tasks.emissions.published import GPUS, PAPER_BATCH_TOKENS, RECIPES, UNPUBLISHED
 
-PAPER_BATCH_TOKENS = 4_194_304  # the paper's "4M": 2048 sequences of 2048
 PRIOR_MFU = 0.5
 # P5 and P95 of the ratio actual / forecast: Student t (3 degrees of freedom, 2.35) x the standard
 # deviation of the four log ratios of Table 15 (0.067) x sqrt(1 + 1/4), as a factor.
 BAND = 1.19
 GIB = 2**30
-
-
-@dataclass(frozen=True)
-class Gpu:
-    """Dense bf16 peak in FLOP/s, TDP in W, memory in GiB, by the maker's data sheet."""
-
-    peak: float
-    tdp: float
-    memory_gib: float
-
-
-GPUS = {
-    "A100-80GB": Gpu(312e12, 400, 80),
-    "A100-40GB": Gpu(312e12, 400, 40),
-    "H100-80GB": Gpu(989e12, 700, 80),
-    "H200-141GB": Gpu(989e12, 700, 141),
-}
-
-
-@dataclass(frozen=True)
-class _Recipe:
-    tokens: float
-    learning_rate: float
-    source: str
-
-
-_TABLE_2 = "paper, Table 2"
-_CARD_2 = "Llama 2 paper, Table 1"
-_HERD = "Llama 3 paper, Table 3; tokens of the model card"
-RECIPES = {
-    "7B": _Recipe(1.0e12, 3.0e-4, _TABLE_2),
-    "13B": _Recipe(1.0e12, 3.0e-4, _TABLE_2),
-    "33B": _Recipe(1.4e12, 1.5e-4, _TABLE_2),
-    "65B": _Recipe(1.4e12, 1.5e-4, _TABLE_2),
-    "Llama-2-7B": _Recipe(2.0e12, 3.0e-4, _CARD_2),
-    "Llama-2-13B": _Recipe(2.0e12, 3.0e-4, _CARD_2),
-    "Llama-2-70B": _Recipe(2.0e12, 1.5e-4, _CARD_2),
-    "Llama-3-8B": _Recipe(15.0e12, 3.0e-4, _HERD),
-    "Llama-3-70B": _Recipe(15.0e12, 1.5e-4, _HERD),
-    "Llama-3.1-8B": _Recipe(15.0e12, 3.0e-4, _HERD),
-    "Llama-3.1-70B": _Recipe(15.0e12, 1.5e-4, _HERD),
-    "Llama-3.1-405B": _Recipe(15.0e12, 8.0e-5, _HERD),
-}
-_SMALL = "not published for this shape: 20 tokens per parameter (Chinchilla), Table 2's rate of 7B"
 
 
 class BudgetExceeded(ValueError):
@@ -209,13 +164,16 @@ def gpu_hours(flops: float, peak: float, mfu: float = PRIOR_MFU) -> float:
     return flops / (peak * mfu) / 3600
 
 
-def plan(parameters: PlanParameters) -> PlanReport:
-    """Forecast one training run; nothing is loaded or started."""
-    shape = preset(parameters.preset)
+def plan(parameters: PlanParameters, own_shape: ModelConfig | None = None) -> PlanReport:
+    """Forecast one training run; nothing is loaded or started.
+
+    own_shape: takes the place of the preset's shape, of which no recipe is published.
+    """
+    shape = own_shape or preset(parameters.preset)
     gpu = GPUS[parameters.gpu]
     emissions = parameters.emissions
     context = parameters.context or min(shape.context, 8192)
-    recipe = RECIPES.get(parameters.preset)
+    recipe = None if own_shape else RECIPES.get(parameters.preset)
     tokens = parameters.tokens or (int(recipe.tokens) if recipe else 20 * shape.parameters)
     per_token = flops_per_token(shape, context)
     flops = float(per_token.value) * tokens
@@ -231,7 +189,7 @@ def plan(parameters: PlanParameters) -> PlanReport:
     memory = states + activations + gathered_gib(shape.parameters, shape.layers)
     notes = []
     if recipe is None:
-        notes.append(f"Tokens and learning rate: {_SMALL}.")
+        notes.append(f"Tokens and learning rate: {UNPUBLISHED}.")
     if not parameters.gpu.startswith("A100"):
         notes.append("The band was made on A100; on other GPUs the prior MFU is a guess.")
     replica = 16 * shape.parameters / GIB + activations
@@ -243,7 +201,7 @@ def plan(parameters: PlanParameters) -> PlanReport:
     if parameters.gpus > parameters.batch_tokens // context:
         notes.append("More GPUs than sequences in the batch: some would have nothing to do.")
     return PlanReport(
-        preset=parameters.preset,
+        preset="own shape" if own_shape else parameters.preset,
         parameters=shape.parameters,
         tokens=tokens,
         context=context,
@@ -271,7 +229,7 @@ def plan(parameters: PlanParameters) -> PlanReport:
         steps=max(1, round(tokens / parameters.batch_tokens)),
         learning_rate=recipe.learning_rate if recipe else 3.0e-4,
         warmup_steps=parameters.warmup_steps,
-        recipe_source=recipe.source if recipe else _SMALL,
+        recipe_source=recipe.source if recipe else UNPUBLISHED,
         memory_states_gib=states,
         memory_activations_gib=activations,
         memory_per_gpu_gib=memory,

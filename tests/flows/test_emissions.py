@@ -19,10 +19,14 @@ from sqlalchemy import select
 
 from flows import promotion
 from flows.budget import require_budget
-from flows.parameters import PipelineParameters, resolve
+from flows.parameters import PipelineConfig, PipelineParameters, resolve
+from flows.pretraining import model_size
 from flows.session import recorded
+from flows.tokenizer import Tokenized
+from model.presets import preset
 from registry import runs
 from registry.artifacts import ArtifactRef, Kind
+from registry.emissions import sum_up
 from registry.gates import GatePolicy
 from registry.promotion import list_promotions
 from registry.schema import Emission
@@ -31,6 +35,8 @@ from tasks.emissions import marks, meter
 from tasks.emissions.forecast import BudgetExceeded
 from tasks.emissions.parameters import EmissionsParameters
 from tasks.runner import RunContext, Stage, Workplace, run_stage, settled
+from tasks.training import build
+from tasks.training.stage import pretrain
 
 OURS = EmissionsParameters(
     pue=1.3,
@@ -78,13 +84,13 @@ def stage_of(
 ) -> ArtifactRef:
     """One attempt at an artifact."""
 
-    def build(inputs: dict[str, Path], context: StageContext) -> StageResult:
+    def write(inputs: dict[str, Path], context: StageContext) -> StageResult:
         (context.out / "words.txt").write_text(name, encoding="utf-8")
         meanwhile()
         return StageResult()
 
     stage = Stage(name=name, version=1, kind=kind)
-    made: ArtifactRef = settled(run_stage(stage, Form(text=name), {}, run, build))
+    made: ArtifactRef = settled(run_stage(stage, Form(text=name), {}, run, write))
     return made
 
 
@@ -107,9 +113,10 @@ def killed_attempt(place: Workplace, run: RunContext, name: str, key: str | None
         process.kill()
 
 
-def rows(place: Workplace, stage: str) -> list[Emission]:
+def rows(place: Workplace, stage: str | None = None) -> list[Emission]:
     with place.registry.reading() as session:
-        return list(session.scalars(select(Emission).where(Emission.stage == stage)))
+        found = session.scalars(select(Emission)).all()
+    return [row for row in found if stage in (None, row.stage)]
 
 
 @pytest.mark.usefixtures("no_meter")
@@ -163,15 +170,70 @@ def test_the_budget_gate_counts_the_attempts_of_the_run_that_asks(place: Workpla
         assert emissions_gate(place)["evidence"]["spent_tco2eq"] > first["evidence"]["spent_tco2eq"]
 
 
+LOG = logging.getLogger("test")
+
+
+def tokenized_by(run: RunContext) -> Tokenized:
+    trained = stage_of(run, "tokenizer", Kind.TOKENIZER)
+    return Tokenized(tokenizer=trained, tokens=stage_of(run, "tokens", Kind.TOKENS))
+
+
+def config_with(*overrides: str) -> PipelineConfig:
+    return resolve(PipelineParameters(overrides=list(overrides)))
+
+
 @pytest.mark.usefixtures("no_meter")
 def test_a_budget_counts_the_attempts_of_the_run_that_asks(place: Workplace) -> None:
-    config = resolve(PipelineParameters(overrides=["emissions.budget=1.0e-12"]))
-    log = logging.getLogger("test")
+    generous = config_with("emissions.budget=1000.0")
     with recorded("pipeline", PipelineForm()) as run:
-        require_budget(place, config, log)
+        tokenized = tokenized_by(run)
+        require_budget(place, generous, tokenized, LOG)
+        before = sum_up(rows(place)).tco2eq
+        assert before > 0
+        config = config_with(f"emissions.budget={1.001 * before:.12e}")
+        require_budget(place, config, tokenized, LOG)
         killed_attempt(place, run, "corpus")
         with pytest.raises(BudgetExceeded, match="is spent"):
-            require_budget(place, config, log)
+            require_budget(place, config, tokenized, LOG)
+
+
+@pytest.mark.usefixtures("no_meter")
+def test_a_pretraining_that_is_stored_needs_no_budget(
+    place: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(*given: Any) -> StageResult:
+        (given[-1].out / "weights").write_text("w", encoding="utf-8")
+        return StageResult()
+
+    monkeypatch.setattr(build, "build_pretraining", train)
+    spent = config_with("emissions.budget=1.0e-15")
+    with recorded("pipeline", PipelineForm()) as run:
+        tokenized = tokenized_by(run)
+        with pytest.raises(BudgetExceeded):
+            require_budget(place, spent, tokenized, LOG)
+        checkpoint = pretrain.fn(spent.pretraining, tokenized.tokens, tokenized.tokenizer, run)
+        require_budget(place, spent, tokenized, LOG)
+        # Damaged, it is trained anew; another recipe is as well.
+        with pytest.raises(BudgetExceeded):
+            other = config_with("emissions.budget=1.0e-15", "pretraining.seed=7")
+            require_budget(place, other, tokenized, LOG)
+        (place.store.path(checkpoint) / "weights").write_text("v", encoding="utf-8")
+        with pytest.raises(BudgetExceeded):
+            require_budget(place, spent, tokenized, LOG)
+
+
+@pytest.mark.usefixtures("no_meter")
+def test_the_forecast_is_of_the_models_own_shape(place: Workplace) -> None:
+    """13B dimensions under the default preset, nano: some 1.1 million times its FLOPs."""
+    gpu = ["pretraining.device=cuda", "pretraining.steps=1000000", "emissions.budget=0.1"]
+    large = preset("13B").model_dump_json()
+    with recorded("pipeline", PipelineForm()) as run:
+        tokenized = tokenized_by(run)
+        require_budget(place, config_with(*gpu), tokenized, LOG)
+        own = config_with(*gpu, f"pretraining.shape={large}")
+        assert model_size(own.pretraining) == "own shape"
+        with pytest.raises(BudgetExceeded, match="does not hold this run"):
+            require_budget(place, own, tokenized, LOG)
 
 
 @pytest.mark.faults

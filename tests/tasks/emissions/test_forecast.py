@@ -8,8 +8,8 @@ from decimal import Decimal
 import pytest
 from pydantic import ValidationError
 
+from model.presets import preset
 from tasks.emissions.forecast import (
-    GPUS,
     BudgetExceeded,
     PlanParameters,
     check_budget,
@@ -26,6 +26,7 @@ from tasks.emissions.methods import (
     printed_carbon,
 )
 from tasks.emissions.parameters import EmissionsParameters
+from tasks.emissions.published import GPUS
 
 # model: GPU-hours, MWh and t CO2eq as printed, exact MWh (LLaMA paper, Table 15).
 TABLE_15 = {
@@ -108,6 +109,16 @@ def test_plan_of_7b_as_json() -> None:
     assert (report["learning_rate"], report["warmup_steps"]) == (3e-4, 2000)
     assert report["fits"] is True
     assert plan(PlanParameters(preset="65B")).days == pytest.approx(21, abs=1)
+
+
+def test_an_own_shape_takes_the_place_of_the_presets() -> None:
+    shape = preset("13B")
+    own = plan(PlanParameters(preset="nano", tokens=10**12), shape)
+    named = plan(PlanParameters(preset="13B", tokens=10**12))
+    assert (own.preset, own.recipe_source == named.recipe_source) == ("own shape", False)
+    assert own.model_dump(include={"parameters", "flops", "tco2eq", "memory_per_gpu_gib"}) == (
+        named.model_dump(include={"parameters", "flops", "tco2eq", "memory_per_gpu_gib"})
+    )
 
 
 def test_65b_on_one_gpu_does_not_fit_and_the_table_says_so() -> None:
