@@ -249,6 +249,71 @@ def test_same_tokens_log_likelihoods_and_scores(
     assert worst < 1e-4, worst
 
 
+@pytest.fixture(scope="module")
+def plain_anchor(folder: Path) -> Any:
+    """The harness's own model without a BOS of the tokenizer's: rolling brings its own."""
+    from lm_eval.models.huggingface import HFLM
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    return HFLM(
+        pretrained=AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32),
+        tokenizer=AutoTokenizer.from_pretrained(folder),
+        batch_size=4,
+        add_bos_token=False,
+        device="cpu",
+    )
+
+
+def instances(kind: Any, arguments: list[tuple[Any, ...]]) -> list[Any]:
+    from lm_eval.api.instance import Instance
+
+    return [
+        Instance(request_type=kind, doc={}, arguments=given, idx=number)
+        for number, given in enumerate(arguments)
+    ]
+
+
+def test_rolling_log_likelihoods_are_the_harness_own(
+    chosen: dict[str, list[Any]], folder: Path, plain_anchor: Any
+) -> None:
+    from tasks.evaluation.adapter import HarnessModel
+
+    ours = HarnessModel.load(folder)
+    whole = " ".join(item.question for item in chosen["hellaswag"])
+    tokens = len(ours.tokenizer.encode(whole))
+    assert tokens > 3 * ours.scorer.context_length  # a first window, whole ones, a rest
+    texts = [whole, whole[:300], chosen["arc_easy"][0].question]
+    requests = instances("loglikelihood_rolling", [(text,) for text in texts])
+    found = ours.loglikelihood_rolling(requests)
+    expected = plain_anchor.loglikelihood_rolling(requests, disable_tqdm=True)
+    # Thousands of nats are summed in float32 over there: 1e-4 per window would be below its ulp.
+    assert found == pytest.approx(expected, rel=1e-6, abs=1e-4)
+
+
+def test_generated_texts_are_the_harness_own(chosen: dict[str, list[Any]], folder: Path) -> None:
+    from lm_eval.models.huggingface import HFLM
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from tasks.evaluation.adapter import HarnessModel
+
+    anchor = HFLM(
+        pretrained=AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32),
+        tokenizer=AutoTokenizer.from_pretrained(folder),
+        batch_size=4,
+        add_bos_token=True,
+        device="cpu",
+    )
+    questions = [f"Question: {item.question}\nAnswer:" for item in chosen["arc_easy"][:12]]
+    options = [{"until": ["e"], "max_gen_toks": 24}, {"until": [], "max_gen_toks": 12}]
+    requests = instances(
+        "generate_until",
+        [(question, options[n % 2]) for n, question in enumerate(questions)],
+    )
+    expected = anchor.generate_until(requests, disable_tqdm=True)
+    assert HarnessModel.load(folder).generate_until(requests) == expected
+    assert len(set(expected)) > 6
+
+
 def test_the_harness_on_our_engine_gives_the_same_scores(
     folder: Path,
     tasks_folder: Path,

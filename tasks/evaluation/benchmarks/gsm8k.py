@@ -78,8 +78,8 @@ class Gsm8k(GenerationBenchmark):
     source = "openai/grade-school-math test.jsonl; the worked examples are our own"
     protocol = (
         '8-shot chain of thought, "Q: {q}\\nA: {reasoning} The answer is {n}.\\n\\n" per example; '
-        "greedy (maj1@1), at most 512 tokens as in Minerva; the first number behind 'The answer is' "
-        "must equal the reference"
+        "greedy (maj1@1), at most 512 tokens as in Minerva; the first number behind 'The answer "
+        "is' must equal the reference"
     )
     # 1 read neither "-$5" nor "**18**"; 2 ended after 256 tokens
     protocol_version = 3
