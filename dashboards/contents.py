@@ -28,7 +28,10 @@ class ContentError(ValueError):
 
 
 class FunnelStep(BaseModel):
-    """What one filter let through of one source."""
+    """What one filter let through of one source.
+
+    ``joined`` documents became part of another one, as answers do of their question's page.
+    """
 
     model_config = FROZEN
 
@@ -36,14 +39,17 @@ class FunnelStep(BaseModel):
     filter: str
     documents_in: int = Field(ge=0)
     documents_out: int = Field(ge=0)
+    joined: int = Field(default=0, ge=0)
     characters_in: int = Field(default=0, ge=0)
     characters_out: int = Field(default=0, ge=0)
     rejected: dict[str, int] = Field(default_factory=dict)
 
     @property
     def share(self) -> float | None:
-        """Documents out over documents in; None when nothing came in."""
-        return self.documents_out / self.documents_in if self.documents_in else None
+        """Documents let through, alone or joined, over documents in; None when nothing came in."""
+        if not self.documents_in:
+            return None
+        return (self.documents_out + self.joined) / self.documents_in
 
     @property
     def reasons(self) -> list[tuple[str, int]]:

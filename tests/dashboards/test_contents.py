@@ -101,3 +101,12 @@ def test_significant_digits(value: float | None, text: str) -> None:
 )
 def test_durations(seconds: float | None, text: str) -> None:
     assert formats.duration(seconds) == text
+
+
+def test_joined_documents_count_as_let_through() -> None:
+    step = contents.FunnelStep(
+        source="stackexchange", filter="thread", documents_in=10, documents_out=3, joined=5
+    )
+    assert step.share == 0.8
+    older = contents.FunnelStep(source="c4", filter="read", documents_in=0, documents_out=0)
+    assert older.joined == 0 and older.share is None
