@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -605,3 +606,18 @@ def test_real_folder_is_packed(arriero_data: Path, tokenizer_file: Path, tmp_pat
         "instruct/oasst/en_100_text.jsonl",
     }
     assert result.counts["examples"] > 250 and summary["splits"]["train"]["filled"] > 0.9
+
+
+def test_files_whose_names_are_no_utf8_are_listed_and_read(write: Writer, tmp_path: Path) -> None:
+    write("a.jsonl", lines({"instruction": "Say one", "output": "one"}))
+    write("b.jsonl", "")
+    folder = tmp_path / "data/instruct"
+    for path in list(folder.iterdir()):
+        path.rename(folder / os.fsdecode(b"\xff" + path.name.encode()))
+    rows = list_files(tmp_path / "data", "instruct")
+    assert [row["path"] for row in rows] == ["instruct/\\xffa.jsonl", "instruct/\\xffb.jsonl"]
+    digests = {row["path"]: row["sha256"] for row in rows}
+    tasks, counts, unread = collect(PARAMETERS, tmp_path / "data", digests, digests)
+    assert [task.file for task in tasks] == list(counts) == ["instruct/\\xffa.jsonl"]
+    assert list(unread) == ["instruct/\\xffb.jsonl"]
+    json.dumps([rows, unread], ensure_ascii=False).encode()
