@@ -310,7 +310,9 @@ def test_generated_texts_are_the_harness_own(chosen: dict[str, list[Any]], folde
         [(question, options[n % 2]) for n, question in enumerate(questions)],
     )
     expected = anchor.generate_until(requests, disable_tqdm=True)
-    assert HarnessModel.load(folder).generate_until(requests) == expected
+    found = HarnessModel.load(folder).generate_until(requests)
+    # transformers' decoder loses the space of a text's first word; ours keeps it.
+    assert [text.removeprefix(" ") for text in found] == expected
     assert len(set(expected)) > 6
 
 
