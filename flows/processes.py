@@ -79,19 +79,30 @@ def end_groups(pids: list[int], timeout_s: float, hurry: Callable[[], bool]) -> 
         while left and time.monotonic() < deadline:
             for pid in left:
                 _reap(pid)
-            left = [pid for pid in left if _group_alive(pid)]
+            left = _living_groups(left)
             if number == signal.SIGTERM and hurry():
                 break
             if left:
                 time.sleep(0.1)
 
 
-def _group_alive(group: int) -> bool:
+def _living_groups(groups: list[int]) -> list[int]:
+    """Those with a member that lives. A zombie does not, though signals still reach its group: it
+    stays until its parent, perhaps another command, looks after it."""
+    living = set()
+    for process in psutil.process_iter():
+        with suppress(ProcessLookupError):
+            group = os.getpgid(process.pid)
+            if group in groups and _lives(process):
+                living.add(group)
+    return [group for group in groups if group in living]
+
+
+def _lives(process: psutil.Process) -> bool:
     try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
         return False
-    return True
 
 
 def _reap(pid: int) -> None:
@@ -112,6 +123,7 @@ def end_processes(
     left = processes
     while left and time.monotonic() < deadline and not hurry():
         _, left = psutil.wait_procs(left, timeout=0.1)
+        left = [process for process in left if _lives(process)]
     for process in left:
         with suppress(psutil.NoSuchProcess):
             process.kill()
