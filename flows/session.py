@@ -14,6 +14,7 @@ from prefect.logging import get_run_logger
 from pydantic import BaseModel
 
 from registry import outbox, runs
+from registry.schema import Run
 from tasks import liveness
 from tasks.emissions.parameters import PAPER_FACTORS, EmissionsParameters
 from tasks.environment import git_commit
@@ -118,29 +119,31 @@ def _afterwards(place: Workplace, emissions: EmissionsParameters) -> None:
 def settle_lost(place: Workplace) -> list[str]:
     """Record runs whose process was killed as lost, and tell MLflow, where they would run on."""
     home = place.settings.home
-    lost = runs.mark_lost(place.registry, is_alive=lambda run: liveness.is_alive(home, run))
+    lost = runs.mark_lost(
+        place.registry,
+        is_alive=lambda run: liveness.is_alive(home, run),
+        message=lambda run: _loss(place, run),
+    )
     for run_id in lost:
         liveness.end(home, run_id)
-        record = runs.get_run(place.registry, run_id)
-        topic = "flow" if record.stage is None else "stage"
-        made = place.store.lookup(record.recipe) if record.recipe else None
-        if made is not None and place.store.manifest(made).run_id != run_id:
-            made = None  # another attempt published it, and told of it
-        with place.registry.session() as session:
-            outbox.enqueue(
-                session,
-                topic=topic,
-                dedupe_key=f"{topic}:{run_id}:lost",
-                payload={
-                    "run_id": run_id,
-                    "parent_id": record.parent_id,
-                    "flow": record.flow,
-                    "stage": record.stage,
-                    "status": "lost",
-                    "artifact": made.model_dump(mode="json") if made else None,
-                },
-            )
     return lost
+
+
+def _loss(place: Workplace, run: Run) -> outbox.Message:
+    """What MLflow is told of a lost run."""
+    topic = "flow" if run.stage is None else "stage"
+    made = place.store.lookup(run.recipe) if run.recipe else None
+    if made is not None and place.store.manifest(made).run_id != run.id:
+        made = None  # another attempt published it, and told of it
+    payload = {
+        "run_id": run.id,
+        "parent_id": run.parent_id,
+        "flow": run.flow,
+        "stage": run.stage,
+        "status": "lost",
+        "artifact": made.model_dump(mode="json") if made else None,
+    }
+    return outbox.Message(topic, f"{topic}:{run.id}:lost", payload)
 
 
 def settle_emissions(place: Workplace, emissions: EmissionsParameters) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
@@ -19,6 +19,14 @@ from registry.schema import Outbox, now
 
 FIRST_DELAY_S = 2.0
 LONGEST_DELAY_S = 3600.0
+
+
+class Message(NamedTuple):
+    """What ``enqueue`` adds."""
+
+    topic: str
+    dedupe_key: str
+    payload: Mapping[str, Any]
 
 
 def enqueue(

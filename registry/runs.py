@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
+from registry import outbox
 from registry.database import Registry
 from registry.evaluations import (
     EvaluationRow,
@@ -177,12 +178,14 @@ def mark_lost(
     registry: Registry,
     *,
     is_alive: Callable[[Run], bool],
+    message: Callable[[Run], outbox.Message] | None = None,
     older_than: timedelta = timedelta(0),
     clock: Callable[[], datetime] = now,
 ) -> list[str]:
     """End as ``lost`` every run that is still "running" though ``is_alive`` denies it; their ids.
 
-    ``is_alive`` asks whoever runs it (Prefect's state); it is called outside any transaction.
+    ``is_alive`` asks whoever runs it, ``message`` makes what the outbox is told of the loss, in one
+    transaction with it; both are called outside any transaction.
     """
     limit = clock() - older_than
     with registry.reading() as session:
@@ -193,6 +196,7 @@ def mark_lost(
     for run in running:
         if is_alive(run):
             continue
+        told = None if message is None else message(run)
         with registry.session() as session:
             changed = session.execute(
                 update(Run)
@@ -201,6 +205,8 @@ def mark_lost(
             )
             if _count(changed) == 1:
                 add_event(session, "run-lost", {"stage": run.stage}, run_id=run.id)
+                if told is not None:
+                    outbox.enqueue(session, *told)
                 lost.append(run.id)
     return lost
 

@@ -60,6 +60,25 @@ def test_a_killed_run_is_recorded_as_lost_and_ended_in_mlflow(
     assert client.get_run(str(parent_run)).info.status == "FAILED"
 
 
+def test_a_kill_while_the_lost_are_settled_loses_no_message(
+    place: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = killed_run(place)
+    with monkeypatch.context() as killing:
+
+        def die(*arguments: object, **named: object) -> bool:
+            raise KeyboardInterrupt
+
+        killing.setattr(outbox, "enqueue", die)
+        with pytest.raises(KeyboardInterrupt):
+            settle_lost(place)
+    assert outbox.pending(place.registry) == []
+    assert runs.get_run(place.registry, run_id).status == "running"  # found again by the next flow
+    assert settle_lost(place) == [run_id]
+    (message,) = outbox.pending(place.registry)
+    assert (message.topic, message.payload["run_id"]) == ("flow", run_id)
+
+
 def test_a_flow_is_recorded_with_its_subflow_and_its_end(place: Workplace, no_meter: None) -> None:
     with recorded("pipeline", Parameters()) as outer:
         with recorded("preparation", Parameters(text="inner"), model_size="nano") as inner:
