@@ -12,6 +12,7 @@ from rich.table import Table
 
 from model.config import ModelConfig
 from model.flops import flops_per_token
+from model.memory import GIB, STATE_BYTES, training_memory
 from model.presets import preset, preset_name
 from tasks.emissions.parameters import EmissionsParameters
 from tasks.emissions.published import GPUS, PAPER_BATCH_TOKENS, RECIPES, UNPUBLISHED
@@ -20,7 +21,6 @@ PRIOR_MFU = 0.5
 # P5 and P95 of the ratio actual / forecast: Student t (3 degrees of freedom, 2.35) x the standard
 # deviation of the four log ratios of Table 15 (0.067) x sqrt(1 + 1/4), as a factor.
 BAND = 1.19
-GIB = 2**30
 
 
 class BudgetExceeded(ValueError):
@@ -182,7 +182,7 @@ def plan(parameters: PlanParameters, own_shape: ModelConfig | None = None) -> Pl
     kwh = hours * watts / 1000 * emissions.pue
     tco2eq = kwh * emissions.intensity / 1000
     days = hours / parameters.gpus / 24
-    states = 16 * shape.parameters / parameters.gpus / GIB
+    states = STATE_BYTES * shape.parameters / parameters.gpus / GIB
     activations = activation_gib(
         shape.dim, shape.layers, shape.ffn_hidden or 0, shape.vocab_size, context
     )
@@ -192,11 +192,14 @@ def plan(parameters: PlanParameters, own_shape: ModelConfig | None = None) -> Pl
         notes.append(f"Tokens and learning rate: {UNPUBLISHED}.")
     if not parameters.gpu.startswith("A100"):
         notes.append("The band was made on A100; on other GPUs the prior MFU is a guess.")
-    replica = 16 * shape.parameters / GIB + activations
-    if replica > 0.92 * gpu.memory_gib:
+    replica = training_memory(
+        shape, tokens=context, context=context, bf16=True, masked=False, gradients_stay=True
+    )
+    if replica.total / GIB > 0.92 * gpu.memory_gib:
         notes.append(
             f"Memory is that of fully sharded training. This version's engine keeps a replica on"
-            f" every GPU ({replica:.0f} GiB), which does not fit: it cannot train this model yet."
+            f" every GPU ({replica.total / GIB:.0f} GiB), which does not fit: it cannot train this"
+            " model yet."
         )
     if parameters.gpus > parameters.batch_tokens // context:
         notes.append("More GPUs than sequences in the batch: some would have nothing to do.")

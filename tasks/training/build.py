@@ -24,6 +24,7 @@ from tasks.tokens.order import TokenOrder
 from tasks.training.engine.config import ConfigError, EngineConfig
 from tasks.training.engine.metrics import MFU_FORMULA, read_lines
 from tasks.training.launch import launch
+from tasks.training.memory import check_memory
 from tasks.training.parameters import (
     FinetuningParameters,
     PretrainingParameters,
@@ -179,7 +180,10 @@ def train(
     a time or a path in it goes to ``out/logs``. The checkpoints stay in ``work``: until the
     artifact is published a retry needs them, and only the store's owner knows when it is. It
     removes them then, unless some were asked for (``keep_every``).
+
+    Raises: see ``tasks.training.memory.check_memory`` and ``tasks.training.launch.launch``.
     """
+    check_memory(config)
     keep = context.work / KEEP
     if config.keep_every:
         keep.touch()

@@ -158,8 +158,8 @@ class TrainingParameters(BaseModel):
     keep_every: int = Field(
         0,
         title="Checkpoints kept for good (steps)",
-        description="Every checkpoint whose step is a multiple of this stays, in the work folder of "
-        "the run, which is then never removed; 0 = none.",
+        description="Every checkpoint whose step is a multiple of this stays, in the run's work "
+        "folder, which is then never removed; 0 = none.",
         ge=0,
         json_schema_extra=NO_RECIPE,
     )

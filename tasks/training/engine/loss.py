@@ -12,8 +12,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from model.llama import Llama
+from model.memory import LOGITS_AT_A_TIME
 
-CHUNK_LOGITS = 4 * 1024 * 1024  # logits of one chunk: 16 MiB in fp32
+CHUNK_LOGITS = LOGITS_AT_A_TIME
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
