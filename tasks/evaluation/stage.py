@@ -100,7 +100,7 @@ def evaluate_model(
         "sample": sample,
     }
     if any(isinstance(found, CodeBenchmark) for found in chosen):
-        facts["sandbox_available"] = sandbox.probe().mode is not None
+        facts["sandbox_available"] = sandbox.probe(parameters.sandbox.limits()).mode is not None
 
     def build(inputs: dict[str, Path], context: StageContext) -> StageResult:
         from tasks.evaluation.evaluate import build_evaluation
