@@ -10,10 +10,9 @@ import os
 import socket
 from pathlib import Path
 
-import psutil
-
 from registry.schema import Run
 from tasks.context import atomic_write_json
+from tasks.identity import process_alive, process_started
 
 
 def _file(home: Path, run_id: str) -> Path:
@@ -24,10 +23,9 @@ def begin(home: Path, run_id: str) -> None:
     """Say that this process works on the run."""
     path = _file(home, run_id)
     path.parent.mkdir(parents=True, exist_ok=True)
-    process = psutil.Process()
+    pid = os.getpid()
     atomic_write_json(
-        path,
-        {"pid": os.getpid(), "started": process.create_time(), "host": socket.gethostname()},
+        path, {"pid": pid, "started": process_started(pid), "host": socket.gethostname()}
     )
 
 
@@ -48,10 +46,4 @@ def is_alive(home: Path, run: Run) -> bool:
         return True
     if said["host"] != socket.gethostname():
         return True
-    try:
-        process = psutil.Process(said["pid"])
-        return bool(
-            process.create_time() == said["started"] and process.status() != psutil.STATUS_ZOMBIE
-        )
-    except psutil.NoSuchProcess:
-        return False
+    return process_alive(said["pid"], said["started"])

@@ -20,6 +20,7 @@ from tasks.emissions.records import (
     node_id,
     wall_utc,
 )
+from tasks.identity import process_alive, process_started
 
 MARKS = "marks.jsonl"
 ENDINGS = ("completed", "failed", "cancelled", "preempted", "stopped_by_budget")
@@ -121,25 +122,6 @@ def read_marks(home: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
         if isinstance(mark, dict) and "entry_id" in mark:
             marks.append(mark)
     return marks, offset + whole
-
-
-def process_started(pid: int) -> float | None:
-    """Start time of a process, which tells it from a later one with the same number."""
-    try:
-        return float(psutil.Process(pid).create_time())
-    except psutil.NoSuchProcess:
-        return None
-
-
-def process_alive(pid: int, started: float | None) -> bool:
-    """Whether that very process still runs (a zombie does not)."""
-    try:
-        process = psutil.Process(pid)
-        if started is not None and abs(process.create_time() - started) > 1.0:
-            return False
-        return bool(process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
 
 
 class OpenMarks:

@@ -26,10 +26,10 @@ from typing import IO, Literal
 from pydantic import BaseModel, ConfigDict
 
 from tasks.context import atomic_write_json
-from tasks.emissions.marks import process_alive, process_started
 from tasks.emissions.meter_session import MeterSession
 from tasks.emissions.records import emissions_folder, node_id, seal
 from tasks.emissions.sensors import CodeCarbonSensor, SensorError, clean_environment
+from tasks.identity import Started, process_alive, process_started
 
 SESSION_SECONDS = 86_400.0
 # Silence is two intervals without a reading, and never less than a busy machine needs for one.
@@ -50,10 +50,10 @@ class MeterInfo(BaseModel):
     status: Literal["metering", "unmetered"]
     node_id: str
     pid: int
-    pid_started: float | None = None
+    pid_started: Started | None = None
     interval: float
     supervisor_pid: int | None = None
-    supervisor_started: float | None = None
+    supervisor_started: Started | None = None
     session: str | None = None
     reason: str | None = None
 

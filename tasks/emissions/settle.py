@@ -15,10 +15,11 @@ from registry.database import Registry
 from registry.emissions import EmissionEntry, upsert_emissions
 from registry.schema import Emission, Run
 from tasks.emissions.ledger import IDLE, Entry, Ledger, build_ledger
-from tasks.emissions.marks import process_alive, read_marks
+from tasks.emissions.marks import read_marks
 from tasks.emissions.methods import three_methods
 from tasks.emissions.parameters import EmissionsParameters
 from tasks.emissions.records import boot_id, boottime, emissions_folder, node_id, read_records
+from tasks.identity import process_alive
 
 log = logging.getLogger("arriero.emissions")
 _CHUNK = 500  # bound of SQLite's variables per statement is 999 in old versions
