@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
-import uuid
 from pathlib import Path
 
 from prefect import task
@@ -14,6 +14,7 @@ from registry.artifacts import ArtifactRef
 from registry.data_folders import DataFolderUsed, data_folder_of, record_data_folder
 from registry.settings import Settings, load_settings
 from tasks.environment import environment_facts
+from tasks.locks import exclusive
 from tasks.runner import RunContext, Workplace, settled
 
 MARKER = "SAMPLE.json"
@@ -37,20 +38,23 @@ class DataFolder(BaseModel):
 
 
 @task(name="data folder", cache_policy=NO_CACHE, persist_result=True)
-def find_data(data: str | None) -> DataFolder:
+def find_data(data: str | None, any_of: tuple[str, ...] = ("corpus",)) -> DataFolder:
     """Resolve the data folder; makes the sample offline when nothing is named.
 
+    Args:
+        any_of: folders of which the flow needs one.
+
     Raises:
-        ValueError: the folder named does not exist or holds no ``corpus`` folder.
+        ValueError: the folder named does not exist or holds none of ``any_of``.
     """
     settings = load_settings()
     named = Path(data).expanduser() if data else settings.data
     if named is None:
         return DataFolder(root=str(make_sample_once(settings)), sample=True)
-    if not (named / "corpus").is_dir():
+    if not any((named / part).is_dir() for part in any_of):
         raise ValueError(
-            f"data folder {named} has no 'corpus' folder. Expected: corpus/<source>/,"
-            " bench/<benchmark>/, instruct/<dataset>/ (docs/running.md)"
+            f"data folder {named} has no {' or '.join(map(repr, any_of))} folder. Expected:"
+            " corpus/<source>/, bench/<benchmark>/, instruct/<dataset>/ (docs/running.md)"
         )
     return DataFolder(root=str(named.resolve()), sample=(named / MARKER).exists())
 
@@ -83,10 +87,15 @@ def folder_for(
 
 
 def take_data(
-    place: Workplace, run: RunContext, data: str | None, model: ArtifactRef | None = None
+    place: Workplace,
+    run: RunContext,
+    data: str | None,
+    model: ArtifactRef | None = None,
+    *,
+    any_of: tuple[str, ...] = ("corpus",),
 ) -> DataFolder:
     """:func:`find_data`, recorded as the folder that this flow run reads (for ``model``)."""
-    found: DataFolder = settled(find_data(data))
+    found: DataFolder = settled(find_data(data, any_of))
     digest = model.digest if model else None
     folder = DataFolderUsed(root=found.root, sample=found.sample, model=digest)
     record_data_folder(place.registry, run.run_id, folder)
@@ -94,18 +103,17 @@ def take_data(
 
 
 def make_sample_once(settings: Settings) -> Path:
-    """The sample of this environment, made on first use, published by one rename."""
+    """The sample of this environment, made on first use, by one process at a time."""
     from tasks.sample.make import make_sample
 
     # The sample is made from installed packages: another environment, another sample.
     target = settings.home / "sample" / environment_facts()["lock_hash"][:16]
     if (target / MARKER).exists():
         return target
-    staging = target.with_name(f"tmp-{uuid.uuid4().hex}")
-    staging.mkdir(parents=True)
-    try:
-        make_sample(staging)
-        staging.rename(target)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+    lock = settings.home / "sample.lock"
+    with exclusive(lock, what="making the sample", log=logging.getLogger("arriero")):
+        if not (target / MARKER).exists():
+            for left in target.parent.glob("tmp-*"):  # of a maker that was killed
+                shutil.rmtree(left)
+            make_sample(target)  # appears by one rename
     return target

@@ -21,6 +21,9 @@ from tasks.evaluation.parameters import EvaluationParameters
 from tasks.evaluation.stage import evaluate_model, fingerprint_bench
 from tasks.runner import RunContext, Workplace, open_workplace, settled
 
+# Dumps without benchmarks give rows ``not run``; the pipeline evaluates on the folder it was given.
+FOLDERS = ("bench", "corpus")
+
 
 class EvaluationFlowParameters(BaseModel):
     """The form of the ``evaluation`` deployment."""
@@ -78,7 +81,7 @@ def evaluation(parameters: EvaluationFlowParameters) -> ArtifactRef:
             place, parameters.model.removeprefix("arriero.model."), Kind.MODEL, "export"
         )
         folder = folder_for(place, model, parameters.data, as_last=parameters.same_as_last)
-        data = take_data(place, run, folder, model)
+        data = take_data(place, run, folder, model, any_of=FOLDERS)
         chosen = parameters.evaluation
         if parameters.same_as_last:
             chosen = last_parameters(place, model) or chosen
@@ -102,7 +105,7 @@ def nightly_evaluation(parameters: NightlyParameters) -> list[dict[str, str]]:
         for reason, model in models_to_check(place):
             try:
                 folder = folder_for(place, model, parameters.data)
-                data = take_data(place, run, folder, model)
+                data = take_data(place, run, folder, model, any_of=FOLDERS)
                 _, cached = evaluate(place, model, data, parameters.evaluation, run)
                 outcome = "checked, cached" if cached else "evaluated"
             except CancelledRun:

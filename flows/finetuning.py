@@ -52,7 +52,7 @@ def finetuning(parameters: FinetuningFlowParameters) -> Trained:
             Kind.TOKENIZER,
             "tokenizer",
         )
-        data = take_data(place, run, parameters.data)
+        data = take_data(place, run, parameters.data, any_of=("instruct",))
         raw = settled(fingerprint_instructions(data.root, data.sample, run))
         rows = settled(
             prepare_instructions(parameters.instructions, raw, trained_tokenizer, data.root, run)

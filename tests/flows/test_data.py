@@ -1,18 +1,23 @@
-"""Which folder a model is evaluated on when the form names none."""
+"""Which folder a flow reads, what it must hold, and the sample when none is named."""
 
 from __future__ import annotations
 
+import multiprocessing
+import time
+import uuid
 from pathlib import Path
 
 import pytest
 
-from flows.data import folder_for
+from flows.data import DataFolder, find_data, folder_for, make_sample_once
 from registry import runs
 from registry.artifacts import ArtifactRef, Kind, recipe_key
 from registry.data_folders import DataFolderUsed, data_folder_of, record_data_folder
 from registry.database import upgrade
-from registry.settings import load_settings
+from registry.settings import Settings, load_settings
 from tasks.runner import Workplace, open_workplace
+
+SPAWN = multiprocessing.get_context("spawn")
 
 
 @pytest.fixture
@@ -118,3 +123,51 @@ def test_the_setting_comes_first_unless_the_last_one_is_asked_for(
     place = open_workplace()
     assert folder_for(place, model, None) is None
     assert folder_for(place, model, None, as_last=True) == str(tmp_path / "last")
+
+
+@pytest.mark.parametrize("part", ["corpus", "bench", "instruct"])
+def test_a_folder_needs_what_its_flow_reads_and_no_more(tmp_path: Path, part: str) -> None:
+    (tmp_path / part).mkdir()
+    assert find_data.fn(str(tmp_path), (part,)) == DataFolder(root=str(tmp_path), sample=False)
+    one, other = {"corpus", "bench", "instruct"} - {part}
+    assert find_data.fn(str(tmp_path), (one, part)).root == str(tmp_path)
+    with pytest.raises(ValueError, match=f"{tmp_path} has no '{one}' or '{other}' folder"):
+        find_data.fn(str(tmp_path), (one, other))
+
+
+def make_slowly(out: Path) -> None:
+    """What `make_sample` does, with time for a second maker to come in between."""
+    staging = out.with_name(f"tmp-{uuid.uuid4().hex}")
+    staging.mkdir(parents=True)
+    time.sleep(1.0)
+    (staging / "SAMPLE.json").write_text("{}")
+    staging.rename(out)
+
+
+def _make_once(home: Path) -> None:
+    from tasks.sample import make
+
+    make.make_sample = make_slowly  # type: ignore[assignment]
+    make_sample_once(Settings(home=home))
+
+
+def test_two_makers_make_one_sample(tmp_path: Path) -> None:
+    makers = [SPAWN.Process(target=_make_once, args=(tmp_path,)) for _ in range(2)]
+    for maker in makers:
+        maker.start()
+    for maker in makers:
+        maker.join(60)
+    assert [maker.exitcode for maker in makers] == [0, 0]
+    (made,) = (tmp_path / "sample").iterdir()
+    assert (made / "SAMPLE.json").exists()
+
+
+def test_what_a_killed_maker_left_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.sample.make.make_sample", make_slowly)
+    for name in ("tmp-0f", "other"):
+        (tmp_path / "sample" / name / "corpus").mkdir(parents=True)
+    made = make_sample_once(Settings(home=tmp_path))
+    left = {path.name for path in (tmp_path / "sample").iterdir()}
+    assert left == {"other", made.name}

@@ -92,7 +92,7 @@ def night(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setattr(evaluation, "recorded", recorded)
     monkeypatch.setattr(evaluation, "get_run_logger", lambda: logging.getLogger("night"))
     monkeypatch.setattr(evaluation, "folder_for", lambda place, model, named: named)
-    monkeypatch.setattr(evaluation, "take_data", lambda place, run, folder, model: folder)
+    monkeypatch.setattr(evaluation, "take_data", lambda place, run, folder, *rest, **how: folder)
     monkeypatch.setattr(evaluation, "evaluate", evaluate)
     monkeypatch.setattr(evaluation, "create_table_artifact", table)
     return seen
