@@ -7,10 +7,11 @@ results come from a sample.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -29,7 +30,8 @@ from tasks.sample.corpus_wikipedia import make_wikipedia
 from tasks.sample.environment import Environment
 
 MARKER = "SAMPLE.json"
-FORMAT = 1  # goes up when the same environment would give other files
+FORMAT = 1  # goes up when other code gives other files from the same environment and package
+PACKAGED = ("bench", "instructions.json", "wikipedia_es.json")
 MAKERS: dict[str, tuple[float, Callable[..., SourceReport]]] = {
     # source: share of the text, maker. Flatter than Table 1, so that small sources stay usable.
     "commoncrawl": (0.30, make_commoncrawl),
@@ -54,6 +56,8 @@ class SampleSummary:
     bench: dict[str, int]  # file: lines
     instructions: int
     made_from: dict[str, str]  # distribution: version
+    packaged: str  # sha256 over the items and texts that this package brings
+    files: dict[str, int]  # file, without this one: bytes
 
 
 def is_sample(data: Path) -> bool:
@@ -65,8 +69,8 @@ def make_sample(out: Path, *, seed: int = 0, target_megabytes: float = 12) -> Sa
     """Write the sample to `out` (seconds of work, no network) and say what is in it.
 
     The same environment, seed and size give the same bytes. A folder that already holds this very
-    sample is left alone, a sample of another kind is replaced, and the folder appears complete or
-    not at all.
+    sample is left alone; a sample of another kind, or with files lost or cut, is replaced; and the
+    folder appears complete or not at all.
 
     Raises:
         ValueError: `out` holds something that is no sample, `target_megabytes` is not within
@@ -121,6 +125,12 @@ def _write(
         bench=bench,
         instructions=len(json.loads(instructions)),
         made_from=dict(sorted(environment.used.items())),
+        packaged=_packaged_sha256(),
+        files={
+            path.relative_to(staging).as_posix(): path.stat().st_size
+            for path in sorted(staging.rglob("*"))
+            if path.is_file()
+        },
     )
     atomic_write_json(staging / MARKER, asdict(summary))
     return summary
@@ -164,7 +174,8 @@ def _openbookqa_table(items: bytes) -> bytes:
 def _matching(
     out: Path, environment: Environment, seed: int, target_megabytes: float
 ) -> SampleSummary | None:
-    """The summary of the sample in `out`, when it was made with these arguments and versions."""
+    """The summary of the sample in `out`, when it was made with these arguments, versions and
+    packaged files, and all of it is still there."""
     if not is_sample(out):
         return None
     recorded: dict[str, Any] = json.loads((out / MARKER).read_text(encoding="utf-8"))
@@ -172,12 +183,34 @@ def _matching(
         recorded.get("format") == FORMAT
         and recorded.get("seed") == seed
         and recorded.get("target_megabytes") == target_megabytes
+        and recorded.get("packaged") == _packaged_sha256()
+        and all(
+            (out / name).is_file() and (out / name).stat().st_size == size
+            for name, size in recorded.get("files", {}).items()
+        )
         and all(
             environment.installed_version(package) == version
             for package, version in recorded.get("made_from", {}).items()
         )
     )
     return SampleSummary(**recorded) if same else None
+
+
+def _packaged_sha256() -> str:
+    total = hashlib.sha256()
+    for name in PACKAGED:
+        for path, data in _packaged_files(_package_file(name), name):
+            total.update(f"{path}\0{hashlib.sha256(data).hexdigest()}\n".encode())
+    return total.hexdigest()
+
+
+def _packaged_files(entry: Traversable, name: str) -> Iterator[tuple[str, bytes]]:
+    """``(name, bytes)`` of a packaged file, or of every one in a folder."""
+    if not entry.is_dir():
+        yield name, entry.read_bytes()
+        return
+    for inner in sorted(entry.iterdir(), key=lambda found: found.name):
+        yield from _packaged_files(inner, f"{name}/{inner.name}")
 
 
 def _package_file(name: str) -> Traversable:

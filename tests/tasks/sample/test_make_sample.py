@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks.sample import make
 from tasks.sample.make import MARKER, SampleSummary, is_sample, make_sample
 
 SOURCES = ["commoncrawl", "c4", "github", "wikipedia", "books", "arxiv", "stackexchange"]
@@ -49,6 +51,8 @@ def test_layout_and_marker(made: tuple[Path, SampleSummary]) -> None:
     assert marker["sample"] is True and marker["seed"] == 0
     assert marker["made_from"]["python"] == ".".join(map(str, sys.version_info[:3]))
     assert marker["made_from"] == summary.made_from and len(summary.made_from) > 20
+    listed = {name: (out / name).stat().st_size for name in hashes(out) if name != MARKER}
+    assert marker["files"] == summary.files == dict(sorted(listed.items()))
     assert is_sample(out) and not is_sample(out / "corpus")
     assert not [path for path in out.parent.iterdir() if path.name.startswith("tmp-")]
 
@@ -91,6 +95,45 @@ def test_an_existing_sample_is_left_alone_and_another_seed_replaces_it(tmp_path:
     }
     assert {"commoncrawl", "c4", "wikipedia", "arxiv", "stackexchange"} <= changed
     assert not any(before[path] != after[path] for path in before if path.startswith("bench/"))
+
+
+def test_a_sample_that_lost_or_changed_a_file_is_made_anew(tmp_path: Path) -> None:
+    out = tmp_path / "data"
+    make_sample(out, target_megabytes=1)
+    before = hashes(out)
+    (out / "bench" / "piqa" / "valid.jsonl").unlink()
+    make_sample(out, target_megabytes=1)
+    assert hashes(out) == before
+    with (out / "bench" / "boolq" / "validation.jsonl").open("r+b") as handle:
+        handle.truncate(100)
+    make_sample(out, target_megabytes=1)
+    assert hashes(out) == before
+
+
+def test_other_packaged_items_make_another_sample(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody has to remember to raise a number when an item is put right."""
+    out = tmp_path / "data"
+    first = make_sample(out, target_megabytes=1)
+    package = tmp_path / "package"
+    shutil.copytree(Path(make.__file__).parent, package)
+    items = package / "bench" / "boolq" / "validation.jsonl"
+    items.write_text(items.read_text().replace("?", "", 1).replace("the", "a", 1))
+    monkeypatch.setattr(make, "_package_file", lambda name: package / name)
+    second = make_sample(out, target_megabytes=1)
+    assert second.packaged != first.packaged
+    assert (out / "bench" / "boolq" / "validation.jsonl").read_bytes() == items.read_bytes()
+
+
+def test_a_marker_of_before_is_no_match(tmp_path: Path) -> None:
+    """A sample whose marker lists no files cannot be checked: it is made anew."""
+    out = tmp_path / "data"
+    made = make_sample(out, target_megabytes=1)
+    old = json.loads((out / MARKER).read_text())
+    del old["files"], old["packaged"]
+    (out / MARKER).write_text(json.dumps(old))
+    assert make_sample(out, target_megabytes=1) == made
 
 
 def test_a_folder_with_other_things_is_refused(tmp_path: Path) -> None:
