@@ -246,7 +246,11 @@ class _Attempt:
                 **({"metrics": metrics} if metrics else {}),
             )
             stamps = self._raw_stamps(paths)
-            result = build(paths, context)
+            try:
+                result = build(paths, context)
+            except Exception:
+                require_unchanged(stamps)  # what a reader stumbles over then is not the cause
+                raise
             require_unchanged(stamps)
             ref = self._publish(staging, result, sample, record_id)
             status = "completed"
