@@ -179,8 +179,8 @@ class CorpusParameters(BaseModel):
     validation_fraction: float = Field(
         0.01,
         title="Validation fraction",
-        description="Share of documents held out, chosen by the hash of their text or"
-        " near-duplicate cluster. Ours; the paper does not say.",
+        description="Share of documents held out, chosen by the hash of their near-duplicate"
+        " cluster over all sources. Ours; the paper does not say.",
         ge=0.0,
         lt=1.0,
     )
