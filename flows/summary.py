@@ -171,11 +171,6 @@ def summarise(
         for run in _runs_below(place.registry, run_id)
         if run.stage
     ]
-    notes = [
-        note
-        for ref in (corpus, tokenized.tokenizer, tokenized.tokens, base.checkpoint)
-        for note in place.store.manifest(ref).notes
-    ]
     summary = PipelineSummary(
         run_id=run_id,
         preset=config.pretraining.preset,
@@ -200,10 +195,26 @@ def summarise(
         model_kwh=model_totals.kwh,
         model_tco2eq=model_totals.tco2eq,
         verdict=verdict.model_dump(mode="json"),
-        notes=notes,
+        notes=notes_of(place, corpus, tokenized, base, tuned),
     )
     _store(place, summary)
     return summary
+
+
+def notes_of(
+    place: Workplace, corpus: ArtifactRef, tokenized: Tokenized, base: Trained, tuned: Trained
+) -> list[str]:
+    """What each stage has to tell of its work, in the order of the chain."""
+    manifest = place.store.manifest(tuned.checkpoint)
+    instructions = place.store.lookup(manifest.input_keys["instructions"])
+    if instructions is None:
+        raise ValueError(f"the instructions of {tuned.checkpoint.digest[:12]} are not in the store")
+    made = (corpus, tokenized.tokenizer, tokenized.tokens, base.checkpoint)
+    return [
+        f"{ref.stage}: {note}"
+        for ref in (*made, instructions, tuned.checkpoint)
+        for note in place.store.manifest(ref).notes
+    ]
 
 
 def report_folder(settings: Settings, run_id: str) -> Path:
