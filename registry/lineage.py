@@ -16,8 +16,10 @@ from registry.database import Registry
 from registry.fingerprints import FINGERPRINTS, RawFile
 from registry.manifest import ArtifactRef, Kind, ref_of
 from registry.schema import Artifact, ArtifactInput, ModelAlias, ModelVersion
+from registry.versions import OF_CONTENT, POINTED_AT
 
 SAMPLE_SUFFIX = "-sample"  # of the names of models made from sample data
+LONGEST_VERSION = 9  # digits of a version's number
 SHORT = 12  # digits of a digest that are printed
 SHORTEST = 6  # digits of a digest that a user must type
 
@@ -289,15 +291,13 @@ def _named_keys(session: Session, text: str) -> list[str]:
     """Keys of the artifacts that a name, an alias or a version points at."""
     name, at, alias = text.partition("@")
     base, colon, version = text.rpartition(":")
-    champion = select(ModelVersion.artifact_key, ModelVersion.name).join(
-        ModelAlias,
-        (ModelAlias.name == ModelVersion.name) & (ModelAlias.version == ModelVersion.version),
-    )
+    registered = select(ModelVersion.artifact_key, ModelVersion.name).join(Artifact, OF_CONTENT)
     if colon and version.isdecimal():
-        numbered = select(ModelVersion.artifact_key).where(
-            ModelVersion.name == base, ModelVersion.version == int(version)
-        )
+        if len(version) > LONGEST_VERSION:
+            return []  # the number may be too large for the database
+        numbered = registered.where(ModelVersion.name == base, ModelVersion.version == int(version))
         return list(session.scalars(numbered))
+    champion = registered.join(ModelAlias, POINTED_AT)
     wanted = ModelAlias.alias == (alias if at else "champion")
     if text != "champion":
         named = champion.where(wanted, ModelAlias.name == name)

@@ -160,6 +160,27 @@ def test_ambiguous_prefix_lists_the_matches(registry: Registry, chain: Chain) ->
         resolve(registry, "abcdef")
 
 
+@pytest.mark.parametrize("version", ["2", "2147483648", "9" * 20, "9" * 5000])
+def test_a_version_that_cannot_be_is_unknown(
+    registry: Registry, chain: Chain, put: Any, version: str
+) -> None:
+    champion_of(registry, put, "llama-i", chain["model"])
+    with pytest.raises(UnknownArtifact, match="no artifact matches"):
+        resolve(registry, f"llama-i:{version}")
+
+
+def test_a_name_means_the_content_that_was_promoted(
+    registry: Registry, chain: Chain, put: Any
+) -> None:
+    champion_of(registry, put, "llama-i", chain["model"])
+    with registry.session() as session:
+        # Made anew, with other bytes, under the same key.
+        session.get_one(Artifact, chain["model"].key).digest = "0f" * 32
+    for text in ("champion", "llama-i", "llama-i:1"):
+        with pytest.raises(UnknownArtifact, match="no artifact matches"):
+            resolve(registry, text)
+
+
 def test_resolve_names_and_champions(
     registry: Registry, store: Store, chain: Chain, put: Any
 ) -> None:
