@@ -138,6 +138,32 @@ def _check(
         raise ValueError("; ".join(problems))
 
 
+def _prefill(
+    model: Llama, prompts: Sequence[Sequence[int]], max_new_tokens: int
+) -> tuple[KVCache, Tensor]:
+    """Keys and values of every row's prompt, and the state [B, D] that its first token follows.
+
+    Equal prompts (samples of one problem) go through the model once and are copied to their rows.
+    """
+    distinct = list(dict.fromkeys(tuple(prompt) for prompt in prompts))
+    device, dtype = model.embedding.weight.device, model.embedding.weight.dtype
+    longest = max(map(len, distinct))
+    tokens_BT = torch.zeros(len(distinct), longest, dtype=torch.long)
+    for row, prompt in enumerate(distinct):
+        tokens_BT[row, : len(prompt)] = torch.tensor(prompt)
+    slots = longest + max_new_tokens
+    cache = KVCache(model.config, len(distinct), slots, device=device, dtype=dtype)
+    x_BTD = model.hidden(tokens_BT.to(device), cache=cache)
+    # From here each row goes on behind its own prompt; what padding left there is overwritten.
+    cache.lengths_B = torch.tensor([len(prompt) for prompt in distinct], device=device)
+    x_BD = x_BTD[torch.arange(len(distinct), device=device), cache.lengths_B - 1]
+    if len(distinct) == len(prompts):
+        return cache, x_BD
+    place = {prompt: row for row, prompt in enumerate(distinct)}
+    rows_B = torch.tensor([place[tuple(prompt)] for prompt in prompts], device=device)
+    return cache.select(rows_B), x_BD[rows_B]
+
+
 @torch.no_grad()
 def generate(
     model: Llama,
@@ -155,7 +181,7 @@ def generate(
 ) -> list[Generation]:
     """Continue every prompt; one `Generation` per prompt, in order.
 
-    prompts: token ids, at least one each; all are run as one batch.
+    prompts: token ids, at least one each; all are run as one batch, equal ones with one prefill.
     temperature: 0 is greedy; else logits are divided by it.
     top_p: nucleus of sampling, in (0, 1].
     stop: strings that end a row when its decoded text contains one; needs `decode`.
@@ -182,23 +208,7 @@ def generate(
     done: dict[int, Generation] = {}
     alive = list(range(len(prompts)))
 
-    lengths = [len(prompt) for prompt in prompts]
-    longest = max(lengths)
-    tokens_BT = torch.zeros(len(prompts), longest, dtype=torch.long)
-    for row, prompt in enumerate(prompts):
-        tokens_BT[row, : len(prompt)] = torch.tensor(prompt)
-    cache = KVCache(
-        model.config,
-        len(prompts),
-        longest + max_new_tokens,
-        device=device,
-        dtype=model.embedding.weight.dtype,
-    )
-    x_BTD = model.hidden(tokens_BT.to(device), cache=cache)
-    # From here each row goes on behind its own prompt; what padding left there is overwritten.
-    cache.lengths_B = torch.tensor(lengths, device=device)
-    x_BD = x_BTD[torch.arange(len(prompts), device=device), cache.lengths_B - 1]
-
+    cache, x_BD = _prefill(model, prompts, max_new_tokens)
     for step in range(max_new_tokens):
         logits_BV = model.output(x_BD).float()
         require_finite(logits_BV)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -142,6 +143,29 @@ def test_a_model_that_gives_no_numbers_is_refused(model: Llama) -> None:
     for temperature in (0.0, 1.0):
         with pytest.raises(FloatingPointError, match="not finite"):
             generate(broken, PROMPTS, 4, temperature=temperature)
+
+
+def test_a_prompt_of_many_rows_goes_through_the_model_once(
+    model: Llama, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """256 samples of one problem are one prefill, whatever stands between them."""
+    prompts = [PROMPTS[number] for number in (2, 0, 2, 3, 0, 2)]
+    read = model.hidden
+    shapes: list[tuple[int, ...]] = []
+
+    def counts(tokens: torch.Tensor, **options: Any) -> torch.Tensor:
+        shapes.append(tuple(tokens.shape))
+        return read(tokens, **options)
+
+    monkeypatch.setattr(model, "hidden", counts)
+    together = generate(model, prompts, 6, temperature=1.0, seed=4)
+    assert shapes[0] == (3, len(PROMPTS[2])) and shapes[1] == (6, 1)
+    alone = [
+        generate(model, [prompt], 6, temperature=1.0, seed=4, rows=[row])[0]
+        for row, prompt in enumerate(prompts)
+    ]
+    assert together == alone
+    assert together[0].tokens != together[2].tokens
 
 
 def test_context_may_be_filled_to_the_last_token(model: Llama) -> None:
