@@ -16,7 +16,7 @@ from sqlalchemy import func, select
 from registry import emissions, runs
 from registry.artifacts import ArtifactRef, Kind, ref_of
 from registry.database import Registry
-from registry.emissions import EmissionTotals
+from registry.emissions import IDLE, EmissionTotals
 from registry.promotion import CHAMPION
 from registry.schema import (
     Artifact,
@@ -273,9 +273,9 @@ def run_events(registry: Registry, tree: Iterable[RunRow]) -> list[EventRow]:
 
 
 def ledger(registry: Registry, run_id: str | None = None) -> tuple[list[LedgerRow], EmissionTotals]:
-    """Every entry of the ledger (of a run's tree), oldest first, and their sums.
+    """Every attempt of the ledger (of a run's tree), oldest first, and the sums.
 
-    Failed, lost and cancelled attempts are entries like the others.
+    Failed, lost and cancelled attempts are entries like the others. Idle time is in the sums only.
     """
     if run_id is not None:
         rows = emissions.entries_of_run(registry, run_id)
@@ -283,7 +283,7 @@ def ledger(registry: Registry, run_id: str | None = None) -> tuple[list[LedgerRo
         with registry.reading() as session:
             query = select(Emission).order_by(Emission.began_at, Emission.entry_id)
             rows = list(session.scalars(query))
-    return [_ledger_row(row) for row in rows], emissions.sum_up(rows)
+    return [_ledger_row(row) for row in rows if row.stage != IDLE], emissions.sum_up(rows)
 
 
 def models(registry: Registry) -> list[ModelRow]:

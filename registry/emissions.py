@@ -17,6 +17,8 @@ from registry.database import Registry
 from registry.schema import Emission, Run
 
 PAPER_KG_PER_KWH = 0.385
+# Stage of the rows that hold what a node used while no attempt was open; they are no attempts.
+IDLE = "idle"
 
 Status = Literal[
     "open", "completed", "failed", "cancelled", "lost", "preempted", "stopped_by_budget"
@@ -55,8 +57,10 @@ class EmissionEntry(BaseModel):
 class EmissionTotals(BaseModel):
     """Sums over ledger entries.
 
-    ``kwh`` is IT energy, ``kwh_facility`` the same times PUE; ``tco2eq`` uses each entry's own
-    intensity, ``tco2eq_paper`` 0.385 kg/kWh; ``measured_share`` is weighted by energy.
+    ``entries``, ``open_entries`` and ``wall_s`` are of attempts; the energy of idle nodes is in all
+    sums of energy and carbon, and ``idle_kwh`` says how much of ``kwh`` it is. ``kwh`` is IT
+    energy, ``kwh_facility`` the same times PUE; ``tco2eq`` uses each entry's own intensity,
+    ``tco2eq_paper`` 0.385 kg/kWh; ``measured_share`` is weighted by energy.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -66,6 +70,7 @@ class EmissionTotals(BaseModel):
     wall_s: float = 0.0
     gpu_hours: float = 0.0
     kwh: float = 0.0
+    idle_kwh: float = 0.0
     kwh_facility: float = 0.0
     tco2eq: float = 0.0
     tco2eq_paper: float = 0.0
@@ -121,16 +126,18 @@ def run_totals(registry: Registry, run_id: str) -> EmissionTotals:
 def sum_up(rows: Iterable[Emission | EmissionEntry]) -> EmissionTotals:
     """Sums over ledger rows; nothing is multiplied by PUE or intensity twice."""
     listed = list(rows)
+    attempts = [row for row in listed if row.stage != IDLE]
     kwh = sum(row.kwh_total for row in listed)
     facility = sum(row.kwh_total * row.pue for row in listed)
     measured = sum(row.kwh_total * row.measured_share for row in listed)
     kilograms = sum(row.kwh_total * row.pue * row.intensity_kg_per_kwh for row in listed)
     return EmissionTotals(
-        entries=len(listed),
-        open_entries=sum(row.status == "open" for row in listed),
-        wall_s=sum(row.wall_s for row in listed),
+        entries=len(attempts),
+        open_entries=sum(row.status == "open" for row in attempts),
+        wall_s=sum(row.wall_s for row in attempts),
         gpu_hours=sum(row.gpu_hours for row in listed),
         kwh=kwh,
+        idle_kwh=sum(row.kwh_total for row in listed if row.stage == IDLE),
         kwh_facility=facility,
         tco2eq=kilograms / 1000,
         tco2eq_paper=facility * PAPER_KG_PER_KWH / 1000,

@@ -18,12 +18,12 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from registry.emissions import IDLE
 from tasks.emissions.bound import Mark, Record, Span, node_gpus
 from tasks.emissions.parameters import EmissionsParameters
 from tasks.emissions.sensors import JOULES_PER_KWH, MEASURED
 from tasks.emissions.timeline import LATE_INTERVALS, Segment, slices
 
-IDLE = "idle"
 DISAGREEMENT = 0.05
 
 

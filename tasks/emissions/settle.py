@@ -12,9 +12,9 @@ from typing import Any
 from sqlalchemy import select
 
 from registry.database import Registry
-from registry.emissions import EmissionEntry, upsert_emissions
+from registry.emissions import IDLE, EmissionEntry, upsert_emissions
 from registry.schema import Emission, Run
-from tasks.emissions.ledger import IDLE, Entry, Ledger, build_ledger
+from tasks.emissions.ledger import Entry, Ledger, build_ledger
 from tasks.emissions.marks import read_marks
 from tasks.emissions.methods import three_methods
 from tasks.emissions.parameters import EmissionsParameters

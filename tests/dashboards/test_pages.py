@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from sqlalchemy import text
 
 from dashboards.app import create_app
 from registry.database import VERSION_TABLE, Registry, upgrade
+from registry.emissions import IDLE, EmissionEntry, upsert_emissions
 from registry.runs import start_run
 from registry.settings import Settings
 
@@ -147,6 +149,32 @@ def test_a_long_ledger_is_cut_but_summed_up(
     assert len(rows) == 5 and rows[-1][0] == "evaluation"
     assert "newest 5 of 12" in root.text_content()
     assert "0.0180 kWh" in root.text_content().replace("\n", " ")
+
+
+def test_idle_time_has_a_line_of_its_own_and_is_no_attempt(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    upgrade(settings.registry_address)
+    entry: dict[str, Any] = {"node": "n", "began_at": datetime(2026, 3, 1, tzinfo=UTC), "pue": 1.1}
+    entry |= {"intensity_kg_per_kwh": 0.385, "intensity_source": "paper", "method": "models"}
+    idle = EmissionEntry(entry_id="idle:n:b", stage=IDLE, purpose="overhead", kwh_total=2, **entry)
+    words = EmissionEntry(entry_id="a", stage="words", status="completed", kwh_total=1, **entry)
+    registry = Registry(settings.registry_address)
+
+    def text_of_page() -> str:
+        with TestClient(create_app(settings), base_url="http://127.0.0.1:8000") as client:
+            root = html.fromstring(client.get("/emissions").text)
+        tables.append([_rows(table) for table in root.xpath("//table")])
+        return " ".join(" ".join(root.itertext()).split())
+
+    tables: list[list[list[list[str]]]] = []
+    upsert_emissions(registry, [idle])
+    assert "While idle 2.00 kWh" in text_of_page() and tables[-1] == []
+    upsert_emissions(registry, [words])
+    page = text_of_page()
+    assert "Attempts 1 metered While idle" in page  # nothing is open
+    assert "While idle 2.00 kWh, in the sums" in page and "IT energy 3.00 kWh" in page
+    assert [row[0] for row in tables[-1][0]] == ["words"]
+    registry.close()
 
 
 def test_lineage_goes_down_to_raw_files(client: TestClient) -> None:

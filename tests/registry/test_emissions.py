@@ -88,6 +88,13 @@ def test_totals_of_a_run_tree(registry: Registry) -> None:
     assert run_totals(registry, "nobody") == sum_up([])
 
 
+def test_idle_time_is_no_attempt_and_its_energy_counts() -> None:
+    totals = sum_up([entry(), entry(entry_id="idle:n:b", stage="idle", status="open", wall_s=9e6)])
+    assert (totals.entries, totals.open_entries, totals.wall_s) == (1, 0, 3600.0)
+    assert (totals.kwh, totals.idle_kwh) == (8.0, 4.0)
+    assert totals.kwh_facility == pytest.approx(8.8)
+
+
 @pytest.mark.parametrize("name", ["LLaMA-7B", "LLaMA-13B", "LLaMA-33B", "LLaMA-65B"])
 def test_paper_method_gives_table_15(name: str) -> None:
     """GPU-hours x 400 W x PUE 1.1 x 0.385 kg/kWh; the paper prints whole tonnes."""
