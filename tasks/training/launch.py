@@ -41,7 +41,7 @@ HANG_STEPS = 10  # median steps without a sign of life
 FIRST_STEP_SECONDS = 3600.0  # without a sign of life before it is known how long a step takes
 
 MetricsSink = Callable[[Mapping[str, float], int], None]
-EventsSink = Callable[[list[dict[str, Any]]], None]
+EventsSink = Callable[[list[dict[str, Any]]], object]
 ProgressSink = Callable[[float, str], None]
 
 

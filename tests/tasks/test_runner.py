@@ -252,7 +252,7 @@ def test_a_kill_after_publishing_is_found_lost_and_still_told(
         raise SystemExit("killed here")
 
     with monkeypatch.context() as patch:
-        patch.setattr("tasks.runner.outbox.enqueue", killed)
+        patch.setattr("tasks.attempt.outbox.enqueue", killed)
         with pytest.raises(SystemExit):
             desk.words()
     (row,) = desk.rows()
