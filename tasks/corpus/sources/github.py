@@ -22,6 +22,7 @@ from tasks.corpus.sources.comments import SYNTAX
 from tasks.corpus.sources.headers import without_license_header
 from tasks.corpus.sources.license_texts import license_of_text
 from tasks.corpus.sources.licenses import permitted, refusal
+from tasks.corpus.storable import encodable_name
 
 MAX_FILE_BYTES = 1_000_000
 MAX_MEMBERS = 200_000
@@ -115,7 +116,7 @@ def _archive_documents(
     try:
         with tarfile.open(path, mode="r|*") as archive:
             for number, member in enumerate(archive):
-                inner = posixpath.normpath(member.name)
+                inner = posixpath.normpath(encodable_name(member.name))
                 depth = inner.count("/")
                 if depth <= 1 and member.isfile() and _is_license_file(inner):
                     handle = archive.extractfile(member)
@@ -131,7 +132,7 @@ def _archive_documents(
                 if number > MAX_MEMBERS:
                     funnel.bad_file(name, "too many files")
                     return
-                inner = posixpath.normpath(member.name)
+                inner = posixpath.normpath(encodable_name(member.name))
                 if not member.isfile() or inner.startswith(("/", "../")):
                     continue
                 handle = archive.extractfile(member)

@@ -16,7 +16,7 @@ from tasks.corpus.documents import read_documents
 from tasks.corpus.locate import locate_sources, readable_root
 from tasks.corpus.parameters import CorpusParameters
 from tests.bad_input.dumps import text_of
-from tests.golden.inputs import write_data
+from tests.golden.inputs import MIT, write_data
 from tests.tasks.corpus.test_build import context
 
 PAPER = r"\documentclass{a}\begin{document}\section{One}" + text_of(1) + r"\end{document}"
@@ -108,3 +108,17 @@ def test_records_that_utf8_cannot_hold_are_kept_as_documents(tmp_path: Path) -> 
     made = build(tmp_path, tmp_path / "made", "stackexchange")
     (row,) = read_documents(made / "documents.parquet")
     assert row["uri"] == "http://a/\\ud800"
+
+
+def test_members_of_a_project_with_such_names(tmp_path: Path) -> None:
+    folder = tmp_path / "corpus/github"
+    folder.mkdir(parents=True)
+    with tarfile.open(folder / "project.tar", "w") as archive:
+        member(archive, b"p/LICENSE", MIT.encode())
+        member(archive, b"p/caf\xe9.py", b"def one():\n    return 1\n")
+        member(archive, b"p/vendor/m\xe8re.py", b"def two():\n    return 2\n")
+    made = build(tmp_path, tmp_path / "made", "github")
+    (row,) = read_documents(made / "documents.parquet")
+    assert row["uri"] == "corpus/github/project.tar#p/caf\\xe9.py"
+    rejected = {row["id"] for row in read_documents(made / "rejected.parquet")}
+    assert "corpus/github/project.tar#p/vendor/m\\xe8re.py" in rejected
