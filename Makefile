@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DATA ?=
-ONCE_DATA := $(if $(DATA),--data $(DATA),)
+ARGUMENTS ?=
+GIVEN := $(if $(DATA),--data "$(DATA)",) $(ARGUMENTS)
 
 .PHONY: help setup run run-once down doctor test test-all golden lint format types imports lock clean
 
@@ -19,11 +20,11 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $(STAMP)
 
-run: setup ## services and the nano pipeline (DATA=<folder> for real dumps); Ctrl-C ends both
-	@$(BIN)/arriero run --preset nano $(ONCE_DATA)
+run: setup ## services and the nano pipeline (DATA=<folder> for real dumps, ARGUMENTS="--set ..."); Ctrl-C ends both
+	@$(BIN)/arriero run --preset nano $(GIVEN)
 
 run-once: setup ## the same without a terminal: ends with the pipeline's status, leaves nothing running
-	@$(BIN)/arriero run --preset nano $(ONCE_DATA) --once
+	@$(BIN)/arriero run --preset nano $(GIVEN) --once
 
 down: ## stop services that a killed run left behind
 	@$(BIN)/arriero down
@@ -57,5 +58,6 @@ imports: setup
 lock: setup ## write requirements.lock from the environment as it stands
 	$(BIN)/python -m pip freeze --all --exclude-editable | sed -E 's/\+cpu//' | grep -v -E '^(pip|wheel)=' > requirements.lock
 
-clean: ## remove state and caches (not the environment)
+clean: ## stop the services, remove state and caches (not the environment)
+	@if test -e .arriero/stack.json && test -x $(BIN)/arriero; then ARRIERO_HOME="$(CURDIR)/.arriero" $(BIN)/arriero down; fi
 	rm -rf .arriero .pytest_cache .mypy_cache .ruff_cache
