@@ -37,7 +37,7 @@ class DataFolder(BaseModel):
         return Path(self.root)
 
 
-@task(name="data folder", cache_policy=NO_CACHE, persist_result=True)
+@task(name="data folder", task_run_name="data folder", cache_policy=NO_CACHE, persist_result=True)
 def find_data(data: str | None, any_of: tuple[str, ...] = ("corpus",)) -> DataFolder:
     """Resolve the data folder; makes the sample offline when nothing is named.
 
@@ -103,17 +103,14 @@ def take_data(
 
 
 def make_sample_once(settings: Settings) -> Path:
-    """The sample of this environment, made on first use, by one process at a time."""
+    """The sample of this environment, by one process at a time; made anew unless it is whole."""
     from tasks.sample.make import make_sample
 
     # The sample is made from installed packages: another environment, another sample.
     target = settings.home / "sample" / environment_facts()["lock_hash"][:16]
-    if (target / MARKER).exists():
-        return target
     lock = settings.home / "sample.lock"
     with exclusive(lock, what="making the sample", log=logging.getLogger("arriero")):
-        if not (target / MARKER).exists():
-            for left in target.parent.glob("tmp-*"):  # of a maker that was killed
-                shutil.rmtree(left)
-            make_sample(target)  # appears by one rename
+        for left in target.parent.glob("tmp-*"):  # of a maker that was killed
+            shutil.rmtree(left)
+        make_sample(target)  # appears by one rename; nothing to do where it is whole
     return target

@@ -55,7 +55,7 @@ class PromotionOutcome(BaseModel):
     digest: str
 
 
-@task(name="decide", cache_policy=NO_CACHE, persist_result=True)
+@task(name="decide", task_run_name="decide", cache_policy=NO_CACHE, persist_result=True)
 def decide(
     parameters: PromotionParameters, model: ArtifactRef, run: RunContext
 ) -> PromotionOutcome:

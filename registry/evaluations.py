@@ -17,8 +17,9 @@ from registry.schema import Artifact, ArtifactInput, Evaluation
 class EvaluationRow(BaseModel):
     """One row of an evaluation's ``results.json``. ``value`` is there exactly when it ran.
 
-    sampling: how answers were drawn (``precision``; for texts ``temperature``; for programs
-    ``top_p`` and ``samples`` too); empty where it was not recorded.
+    sampling: how answers were drawn (``precision``; for texts ``temperature`` and
+    ``max_new_tokens``; for programs ``top_p`` and ``samples`` too); empty where it was not
+    recorded.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

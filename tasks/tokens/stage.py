@@ -17,7 +17,7 @@ TOKENS = Stage(
 )
 
 
-@task(name="tokenizer", cache_policy=NO_CACHE, persist_result=True)
+@task(name="tokenizer", task_run_name="tokenizer", cache_policy=NO_CACHE, persist_result=True)
 def train_tokenizer(parameters: TokenizerParameters, corpus: ArtifactRef, run: RunContext) -> Any:
     """SentencePiece BPE from the training split of a corpus; returns its ``ArtifactRef``."""
     from tasks.tokens.tokenizer import build_tokenizer
@@ -31,7 +31,7 @@ def train_tokenizer(parameters: TokenizerParameters, corpus: ArtifactRef, run: R
     )
 
 
-@task(name="tokens", cache_policy=NO_CACHE, persist_result=True)
+@task(name="tokens", task_run_name="tokens", cache_policy=NO_CACHE, persist_result=True)
 def tokenize_corpus(
     parameters: TokensParameters, corpus: ArtifactRef, tokenizer: ArtifactRef, run: RunContext
 ) -> Any:

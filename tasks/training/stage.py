@@ -54,6 +54,7 @@ def _preemptible(build: Build) -> Build:
 
 @task(
     name="pretraining",
+    task_run_name="pretraining",
     cache_policy=NO_CACHE,
     persist_result=True,
     retries=RETRIES,
@@ -81,6 +82,7 @@ def pretrain(
 
 @task(
     name="finetuning",
+    task_run_name="finetuning",
     cache_policy=NO_CACHE,
     persist_result=True,
     retries=RETRIES,
@@ -109,7 +111,7 @@ def finetune(
     )
 
 
-@task(name="export", cache_policy=NO_CACHE, persist_result=True)
+@task(name="export", task_run_name="export", cache_policy=NO_CACHE, persist_result=True)
 def export_model(checkpoint: ArtifactRef, run: RunContext) -> Any:
     """The Hugging Face form of a checkpoint; returns its ``ArtifactRef``."""
     from tasks.training.export import build_export

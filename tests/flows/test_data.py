@@ -137,6 +137,8 @@ def test_a_folder_needs_what_its_flow_reads_and_no_more(tmp_path: Path, part: st
 
 def make_slowly(out: Path) -> None:
     """What `make_sample` does, with time for a second maker to come in between."""
+    if (out / "SAMPLE.json").exists():
+        return  # it leaves a whole sample alone
     staging = out.with_name(f"tmp-{uuid.uuid4().hex}")
     staging.mkdir(parents=True)
     time.sleep(1.0)
