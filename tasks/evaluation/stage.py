@@ -20,7 +20,7 @@ FOLDER = "bench"
 BENCH = Stage(name="raw.bench", version=1, kind=Kind.RAW)
 EVALUATION = Stage(
     name="evaluation",
-    version=2,  # 2: rows say how answers were drawn
+    version=3,  # 3: rows say how long answers could be; items a model cannot read are wrong
     kind=Kind.EVALUATION,
     libraries=("torch", "sentencepiece", "numpy"),
 )
@@ -39,7 +39,7 @@ def bench_files(parameters: EvaluationParameters) -> list[str]:
     return sorted({path for name in parameters.benchmarks for path in benchmark(name).read_files()})
 
 
-@task(name="raw.bench", cache_policy=NO_CACHE, persist_result=True)
+@task(name="raw.bench", task_run_name="raw.bench", cache_policy=NO_CACHE, persist_result=True)
 def fingerprint_bench(
     parameters: EvaluationParameters, root: str, sample: bool, run: RunContext
 ) -> Any:
@@ -75,7 +75,7 @@ def fingerprint_bench(
     )
 
 
-@task(name="evaluation", cache_policy=NO_CACHE, persist_result=True)
+@task(name="evaluation", task_run_name="evaluation", cache_policy=NO_CACHE, persist_result=True)
 def evaluate_model(
     parameters: EvaluationParameters,
     model: ArtifactRef,

@@ -18,7 +18,7 @@ from tasks.training.instructions.parameters import FingerprintParameters, Instru
 
 FINGERPRINT = Stage(name="instructions.raw", version=1, kind=Kind.RAW)
 INSTRUCTIONS = Stage(
-    name="instructions", version=1, kind=Kind.INSTRUCTIONS, libraries=("sentencepiece", "numpy")
+    name="instructions", version=2, kind=Kind.INSTRUCTIONS, libraries=("sentencepiece", "numpy")
 )
 
 
@@ -50,7 +50,12 @@ def list_files(root: Path, folder: str) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: str(row["path"]))
 
 
-@task(name="instructions.raw", cache_policy=NO_CACHE, persist_result=True)
+@task(
+    name="instructions.raw",
+    task_run_name="instructions.raw",
+    cache_policy=NO_CACHE,
+    persist_result=True,
+)
 def fingerprint_instructions(root: str, sample: bool, run: RunContext) -> Any:
     """List and hash the instruction files of a data folder; returns the raw ``ArtifactRef``."""
     parameters = FingerprintParameters()
@@ -74,7 +79,7 @@ def fingerprint_instructions(root: str, sample: bool, run: RunContext) -> Any:
     )
 
 
-@task(name="instructions", cache_policy=NO_CACHE, persist_result=True)
+@task(name="instructions", task_run_name="instructions", cache_policy=NO_CACHE, persist_result=True)
 def prepare_instructions(
     parameters: InstructionParameters,
     raw: ArtifactRef,
