@@ -111,6 +111,19 @@ def test_every_stage_has_its_artifact_run_and_energy(first: Finished) -> None:
         assert len(entries) - len(metered) == 1
 
 
+def test_the_automation_evaluates_the_registered_model(first: Finished) -> None:
+    """As the pipeline did: everything is found, nothing is computed again."""
+    automatic = (Run.flow == "evaluation", Run.stage.is_(None), Run.parent_id.is_(None))
+    with first.registry.reading() as session:
+        flows = session.scalars(select(Run).where(*automatic)).all()
+        assert [run.status for run in flows] == ["completed"]
+        stages = session.scalars(select(Run).where(Run.parent_id == flows[0].id)).all()
+    assert {run.stage: run.status for run in stages} == {
+        "raw.bench": "cached",
+        "evaluation": "cached",
+    }
+
+
 def test_mlflow_has_been_told_everything(first: Finished) -> None:
     with first.registry.reading() as session:
         waiting = session.scalars(select(Outbox).where(Outbox.delivered_at.is_(None))).all()
