@@ -5,7 +5,9 @@ Plain HTTP instead of the Prefect client: importing that costs a second per call
 
 from __future__ import annotations
 
+import time
 import uuid
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -13,6 +15,10 @@ import httpx
 
 ACTIVE = ["SCHEDULED", "PENDING", "RUNNING", "CANCELLING"]
 FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+# Prefect on SQLite answers 503 when two writers met, and has changed nothing; just after a start,
+# when its services take up what was left, that is common.
+BUSY = 503
+BUSY_WAITS_S = (0.25, 0.5, 1.0, 2.0, 4.0, 4.0, 4.0)
 
 
 class ApiError(RuntimeError):
@@ -28,7 +34,9 @@ def _csrf(api: str) -> dict[str, str]:
     # The server keeps one token per client name: with a shared name, two commands at the same
     # time would void each other's.
     client = f"arriero-{uuid.uuid4()}"
-    answer = _http().get(f"{api}/csrf-token", params={"client": client}, timeout=20)
+    answer = _unless_busy(
+        lambda: _http().get(f"{api}/csrf-token", params={"client": client}, timeout=20)
+    )
     if answer.status_code != 200:
         return {}
     return {"Prefect-Csrf-Token": answer.json()["token"], "Prefect-Csrf-Client": client}
@@ -55,18 +63,31 @@ def _post(api: str, path: str, body: dict[str, Any]) -> Any:
 
 
 def _send(method: str, api: str, path: str, body: dict[str, Any]) -> Any:
-    answer = _http().request(method, f"{api}{path}", json=body, headers=_csrf(api))
+    def ask() -> httpx.Response:
+        return _http().request(method, f"{api}{path}", json=body, headers=_csrf(api))
+
+    answer = _unless_busy(ask)
     if answer.status_code == 403:
         # A token lasts an hour, a pipeline longer.
         _csrf.cache_clear()
-        answer = _http().request(method, f"{api}{path}", json=body, headers=_csrf(api))
+        answer = _unless_busy(ask)
     if answer.status_code >= 400:
         raise ApiError(path, answer)
     return answer.json() if answer.content else None
 
 
+def _unless_busy(ask: Callable[[], httpx.Response]) -> httpx.Response:
+    """The first answer that is not 503, or the last one after all of ``BUSY_WAITS_S``."""
+    for wait_s in BUSY_WAITS_S:
+        answer = ask()
+        if answer.status_code != BUSY:
+            return answer
+        time.sleep(wait_s)
+    return ask()
+
+
 def _get(api: str, path: str) -> Any:
-    answer = _http().get(f"{api}{path}")
+    answer = _unless_busy(lambda: _http().get(f"{api}{path}"))
     if answer.status_code >= 400:
         raise ApiError(path, answer)
     return answer.json()
@@ -91,6 +112,8 @@ def trigger(
             "parameters": parameters,
             "tags": tags or [],
             "state": {"type": "SCHEDULED", "name": "Scheduled"},
+            # Asked again after an error, the server still makes one run.
+            "idempotency_key": str(uuid.uuid4()),
         },
     )
     return run

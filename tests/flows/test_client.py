@@ -21,6 +21,7 @@ class Prefect(ThreadingHTTPServer):
         self.valid = ""
         self.asked: list[tuple[str, str]] = []
         self.status = 200
+        self.busy = 0  # requests that are answered 503 first
 
     @property
     def api(self) -> str:
@@ -39,7 +40,10 @@ class Handler(BaseHTTPRequestHandler):
         self.rfile.read(int(self.headers["Content-Length"]))
         token = self.headers.get("Prefect-Csrf-Token", "")
         self.server.asked.append((self.path, token))
-        if token != self.server.valid:
+        if self.server.busy:
+            self.server.busy -= 1
+            self._answer(503, {"exception_message": "Service Unavailable"})
+        elif token != self.server.valid:
             self._answer(403, {"detail": "Invalid CSRF token or client identifier."})
         else:
             self._answer(self.server.status, [] if self.server.status == 200 else {"detail": "no"})
@@ -73,7 +77,19 @@ def test_an_expired_token_is_replaced_once(prefect: Prefect) -> None:
     assert [token for _, token in prefect.asked] == ["token-1", "token-1", "token-2", "token-2"]
 
 
-def test_a_refusal_that_stays_is_told_with_its_status(prefect: Prefect) -> None:
+def test_a_busy_database_is_asked_again(prefect: Prefect, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite refuses the second of two writers at once; Prefect makes that a 503."""
+    slept: list[float] = []
+    monkeypatch.setattr(client.time, "sleep", slept.append)
+    prefect.busy = 3
+    assert client.active_runs(prefect.api) == []
+    assert len(prefect.asked) == 4 and slept == [0.25, 0.5, 1.0]
+
+
+def test_a_refusal_that_stays_is_told_with_its_status(
+    prefect: Prefect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "BUSY_WAITS_S", (0.0, 0.0))
     prefect.status = 403
     with pytest.raises(client.ApiError, match="Prefect refused /flow_runs/filter: no") as raised:
         client.active_runs(prefect.api)
