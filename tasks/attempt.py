@@ -6,7 +6,7 @@ import logging
 import os
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from pydantic import BaseModel
 
 from registry import outbox, runs
 from registry.artifacts import ArtifactRef, Kind
+from registry.database import Registry, RegistryError
 from registry.files import out_of_space
 from registry.fingerprints import (
     FINGERPRINTS,
@@ -31,6 +32,8 @@ from tasks.emissions import marks
 from tasks.environment import environment_facts, git_commit
 from tasks.progress import TaskProgress
 from tasks.workplace import RunContext, Stage, Workplace
+
+EVENT_PAUSE_S = 60.0  # after the registry took no event
 
 
 class Preempted(RuntimeError):
@@ -56,6 +59,43 @@ class MetricsSink(Protocol):
 open_metrics_sink: ContextVar[Callable[[str], MetricsSink] | None] = ContextVar(
     "open_metrics_sink", default=None
 )
+
+
+class EventSink:
+    """Events of a running stage; what the registry does not take now is offered again.
+
+    A database that restarts must not end hours of training, nor hold up who watches it: after a
+    failure there is a pause. Raises nothing that the registry's state could cause.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        record_id: str,
+        log: logging.Logger,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._registry, self._record_id, self._log, self._clock = registry, record_id, log, clock
+        self._waiting: list[tuple[str, Mapping[str, Any]]] = []
+        self._not_before = float("-inf")
+
+    def __call__(self, told: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+        """Record events, each once (`registry.runs.record_events_once`)."""
+        self._waiting += told
+        if self._clock() >= self._not_before:
+            self.flush()
+
+    def flush(self) -> None:
+        """Offer what waits."""
+        if not self._waiting:
+            return
+        try:
+            runs.record_events_once(self._registry, self._record_id, self._waiting)
+        except RegistryError as failure:
+            self._not_before = self._clock() + EVENT_PAUSE_S
+            self._log.warning("%d events are not recorded yet: %s", len(self._waiting), failure)
+        else:
+            self._waiting = []
 
 
 @dataclass(frozen=True)
@@ -86,6 +126,7 @@ class Attempt:
         started = time.monotonic()
         opener = open_metrics_sink.get()
         metrics = opener(record_id) if opener else None
+        events = EventSink(place.registry, record_id, log)
         status, error = "failed", None
         ref: ArtifactRef | None = None
         try:
@@ -106,7 +147,7 @@ class Attempt:
                 out=staging,
                 work=place.store.work_dir(self.key),
                 progress=progress,
-                events=lambda told: runs.record_events_once(place.registry, record_id, told),
+                events=events,
                 log=log,
                 attempt=attempt,
                 **({"metrics": metrics} if metrics else {}),
@@ -134,6 +175,7 @@ class Attempt:
         finally:
             if metrics is not None:
                 metrics.close()
+            events.flush()
             if ref is None and staging is not None:
                 place.store.discard(staging)
             self._end(record_id, status, error, ref, log)

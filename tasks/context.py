@@ -44,7 +44,7 @@ class StageContext:
     work: Path
     progress: Callable[[float, str], None] = _no_progress
     metrics: Callable[[Mapping[str, float], int], None] = _no_metrics
-    events: Callable[[Sequence[tuple[str, Mapping[str, Any]]]], object] = _no_events
+    events: Callable[[Sequence[tuple[str, Mapping[str, Any]]]], None] = _no_events
     log: logging.Logger = field(default_factory=lambda: logging.getLogger("arriero"))
     attempt: int = 1
 
