@@ -11,7 +11,7 @@ from prefect.cache_policies import NO_CACHE
 from pydantic import BaseModel, ConfigDict
 
 from registry.artifacts import ArtifactRef
-from registry.data_folders import DataFolderUsed, data_folder_of, record_data_folder
+from registry.data_folders import DataFolderUsed, data_folders_of, record_data_folder
 from registry.settings import Settings, load_settings
 from tasks.environment import environment_facts
 from tasks.locks import exclusive
@@ -64,8 +64,8 @@ def folder_for(
 ) -> str | None:
     """The data folder to name to :func:`find_data` for work on a model that exists.
 
-    What the form names; else ARRIERO_DATA; else the folder of the model's last evaluation, or the
-    one it was made from. With ``as_last`` that one comes before ARRIERO_DATA. None: find_data
+    What the form names; else ARRIERO_DATA; else the folder of the model's last evaluation, or one
+    that it was made from. With ``as_last`` that one comes before ARRIERO_DATA. None: find_data
     takes ARRIERO_DATA or makes the sample.
 
     Raises:
@@ -74,11 +74,14 @@ def folder_for(
     if named or (place.settings.data is not None and not as_last):
         return named
     sample = place.store.manifest(model).sample
-    known = data_folder_of(place.registry, model, sample=sample)
-    if known is not None and Path(known.root).is_dir():
-        return known.root
+    known = data_folders_of(place.registry, model, sample=sample)
+    # One that a finetuning read may hold instructions only.
+    for part in ("bench", "corpus"):
+        for folder in known:
+            if (Path(folder.root) / part).is_dir():
+                return folder.root
     if place.settings.data is None and not sample:
-        last = f" The last one, {known.root}, is gone." if known else ""
+        last = f" {known[0].root} has no bench/ or corpus/ (any more)." if known else ""
         raise ValueError(
             f"model {model.digest[:12]} was made from real data, and no data folder is known to"
             f" evaluate it on.{last} Name one in the form's field `data`, or set ARRIERO_DATA"

@@ -9,7 +9,7 @@ from flows.data import take_data
 from flows.pretraining import Trained
 from flows.references import find_artifact
 from flows.session import recorded
-from registry.artifacts import Kind
+from registry.artifacts import ArtifactRef, Kind
 from tasks.runner import open_workplace, settled
 from tasks.training.instructions.parameters import InstructionParameters
 from tasks.training.instructions.stage import fingerprint_instructions, prepare_instructions
@@ -40,8 +40,14 @@ class FinetuningFlowParameters(BaseModel):
     )
 
 
+class Finetuned(Trained):
+    """What a finetuning made, and of what."""
+
+    instructions: ArtifactRef
+
+
 @flow(name="finetuning")
-def finetuning(parameters: FinetuningFlowParameters) -> Trained:
+def finetuning(parameters: FinetuningFlowParameters) -> Finetuned:
     """Finetune with the tokenizer that the base model was trained with."""
     with recorded("finetuning", parameters) as run:
         place = open_workplace()
@@ -59,4 +65,4 @@ def finetuning(parameters: FinetuningFlowParameters) -> Trained:
         )
         checkpoint = settled(finetune(parameters.finetuning, base, rows, run))
         model = settled(export_model(checkpoint, run))
-        return Trained(checkpoint=checkpoint, model=model)
+        return Finetuned(checkpoint=checkpoint, model=model, instructions=rows)

@@ -21,6 +21,7 @@ from tasks.runner import Workplace
 
 if TYPE_CHECKING:
     from flows.data import DataFolder
+    from flows.finetuning import Finetuned
     from flows.parameters import PipelineConfig
     from flows.pretraining import Trained
     from flows.promotion import PromotionOutcome
@@ -140,7 +141,7 @@ def summarise(
     corpus: ArtifactRef,
     tokenized: Tokenized,
     base: Trained,
-    tuned: Trained,
+    tuned: Finetuned,
     evaluations: dict[str, ArtifactRef],
     verdict: PromotionOutcome,
 ) -> PipelineSummary:
@@ -202,17 +203,13 @@ def summarise(
 
 
 def notes_of(
-    place: Workplace, corpus: ArtifactRef, tokenized: Tokenized, base: Trained, tuned: Trained
+    place: Workplace, corpus: ArtifactRef, tokenized: Tokenized, base: Trained, tuned: Finetuned
 ) -> list[str]:
     """What each stage has to tell of its work, in the order of the chain."""
-    manifest = place.store.manifest(tuned.checkpoint)
-    instructions = place.store.lookup(manifest.input_keys["instructions"])
-    if instructions is None:
-        raise ValueError(f"the instructions of {tuned.checkpoint.digest[:12]} are not in the store")
     made = (corpus, tokenized.tokenizer, tokenized.tokens, base.checkpoint)
     return [
         f"{ref.stage}: {note}"
-        for ref in (*made, instructions, tuned.checkpoint)
+        for ref in (*made, tuned.instructions, tuned.checkpoint)
         for note in place.store.manifest(ref).notes
     ]
 

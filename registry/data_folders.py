@@ -36,23 +36,28 @@ def record_data_folder(registry: Registry, run_id: str, folder: DataFolderUsed) 
     record_event(registry, EVENT, folder.model_dump(mode="json"), run_id=run_id)
 
 
-def data_folder_of(
+def data_folders_of(
     registry: Registry, model: ArtifactRef, *, sample: bool
-) -> DataFolderUsed | None:
-    """The folder of the newest evaluation of a model's content, else the one it was made from.
+) -> list[DataFolderUsed]:
+    """Folders that evaluations of a model's content read, newest first, then those of its making.
 
-    sample: whether the model itself was made from the sample; the sample says nothing about
-    another one. None where no recorded flow tells, as in a registry that adopted a store.
+    sample: whether the model itself was made from the sample, which says nothing about another
+    one. Empty where no recorded flow tells, as in a registry that adopted a store.
     """
     evaluations = select(Evaluation.artifact_key).where(Evaluation.model_digest == model.digest)
     made_from = [artifact.key for artifact in ancestors(registry, model.key)]
     with registry.reading() as session:
-        for keys in (list(session.scalars(evaluations)), made_from):
-            for payload in session.scalars(_events(keys)) if keys else ():
-                folder = DataFolderUsed.model_validate(payload)
-                if folder.model in (None, model.digest) and (sample or not folder.sample):
-                    return folder
-    return None
+        payloads = [
+            payload
+            for keys in (list(session.scalars(evaluations)), made_from)
+            for payload in (session.scalars(_events(keys)) if keys else ())
+        ]
+    folders = dict.fromkeys(DataFolderUsed.model_validate(payload) for payload in payloads)
+    return [
+        folder
+        for folder in folders
+        if folder.model in (None, model.digest) and (sample or not folder.sample)
+    ]
 
 
 def _events(artifact_keys: list[str]) -> Select[tuple[dict[str, object]]]:

@@ -12,7 +12,7 @@ import pytest
 from flows.data import DataFolder, find_data, folder_for, make_sample_once
 from registry import runs
 from registry.artifacts import ArtifactRef, Kind, recipe_key
-from registry.data_folders import DataFolderUsed, data_folder_of, record_data_folder
+from registry.data_folders import DataFolderUsed, data_folders_of, record_data_folder
 from registry.database import upgrade
 from registry.settings import Settings, load_settings
 from tasks.runner import Workplace, open_workplace
@@ -73,7 +73,7 @@ def test_a_model_is_evaluated_on_the_data_of_its_last_evaluation_or_its_making(
 ) -> None:
     folders = {name: tmp_path / name for name in ("dumps", "new", "gone")}
     for folder in (folders["dumps"], folders["new"]):
-        folder.mkdir()
+        (folder / "bench").mkdir(parents=True)
     raw = put(place, Kind.RAW, "raw")
     model = put(place, Kind.MODEL, "weights", raw=raw)
     with pytest.raises(ValueError, match=r"made from real data, and no data folder is known"):
@@ -94,18 +94,35 @@ def test_a_model_is_evaluated_on_the_data_of_its_last_evaluation_or_its_making(
 
     gone = DataFolderUsed(root=str(folders["gone"]), sample=False, model=model.digest)
     flow_that_made(place, "evaluation", evaluated(place, model, "two"), gone)
-    with pytest.raises(ValueError, match=r"The last one, .*gone, is gone\. Name one"):
+    assert folder_for(place, model, None) == str(folders["new"])
+    for folder in (folders["dumps"], folders["new"]):
+        (folder / "bench").rmdir()
+    with pytest.raises(ValueError, match=r"gone has no bench/ or corpus/ \(any more\)\. Name one"):
         folder_for(place, model, None)
+
+
+def test_a_folder_of_instructions_only_is_none_to_evaluate_on(
+    place: Workplace, tmp_path: Path
+) -> None:
+    for part in ("dumps/corpus", "instructions/instruct"):
+        (tmp_path / part).mkdir(parents=True)
+    raw = put(place, Kind.RAW, "raw")
+    rows = put(place, Kind.INSTRUCTIONS, "rows")
+    model = put(place, Kind.MODEL, "weights", raw=raw, instructions=rows)
+    for flow, made, name in (("preparation", raw, "dumps"), ("finetuning", rows, "instructions")):
+        used = DataFolderUsed(root=str(tmp_path / name), sample=False)
+        flow_that_made(place, flow, made, used)
+    assert folder_for(place, model, None) == str(tmp_path / "dumps")
 
 
 def test_the_sample_says_nothing_about_a_real_model(place: Workplace, tmp_path: Path) -> None:
     real = put(place, Kind.MODEL, "real")
     made_up = put(place, Kind.MODEL, "made up", sample=True)
-    (tmp_path / "sample").mkdir()
+    (tmp_path / "sample" / "bench").mkdir(parents=True)
     for model in (real, made_up):
         used = DataFolderUsed(root=str(tmp_path / "sample"), sample=True, model=model.digest)
         flow_that_made(place, "evaluation", evaluated(place, model, model.key), used)
-    assert data_folder_of(place.registry, real, sample=False) is None
+    assert data_folders_of(place.registry, real, sample=False) == []
     with pytest.raises(ValueError, match="no data folder is known"):
         folder_for(place, real, None)
     assert folder_for(place, made_up, None) == str(tmp_path / "sample")
@@ -116,7 +133,7 @@ def test_the_setting_comes_first_unless_the_last_one_is_asked_for(
     place: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = put(place, Kind.MODEL, "weights")
-    (tmp_path / "last").mkdir()
+    (tmp_path / "last" / "bench").mkdir(parents=True)
     last = DataFolderUsed(root=str(tmp_path / "last"), sample=False)
     flow_that_made(place, "evaluation", evaluated(place, model, "one"), last)
     monkeypatch.setenv("ARRIERO_DATA", str(tmp_path))

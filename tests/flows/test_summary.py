@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from flows.finetuning import Finetuned
 from flows.pretraining import Trained
 from flows.summary import notes_of
 from flows.tokenizer import Tokenized
@@ -51,7 +52,7 @@ def test_notes_of_the_whole_chain_name_their_stage(place: Workplace, put: Put) -
         corpus,
         Tokenized(tokenizer=tokenizer, tokens=tokens),
         Trained(checkpoint=base, model=model),
-        Trained(checkpoint=tuned, model=model),
+        Finetuned(checkpoint=tuned, model=model, instructions=rows),
     ) == [
         "corpus: 0 inputs",
         "tokenizer: 1 inputs",
