@@ -60,7 +60,11 @@ def reconcile(client: MlflowClient, place: Workplace) -> int:
         if version is not None and _aliases(client, target.name).get(alias) == version:
             continue
         if version is None:
-            _register(client, place, target)
+            try:
+                _register(client, place, target)
+            except ValueError as problem:  # its content is gone; the next alias may still be mended
+                log.warning("MLflow has no %s@%s: %s", target.name, alias, problem)
+                continue
             version = _registered(client, target.name, target.digest)
         client.set_registered_model_alias(target.name, alias, version)
         log.warning("MLflow's %s@%s is version %s again", target.name, alias, version)

@@ -25,11 +25,11 @@ def client(mlflow_uri: str) -> MlflowClient:
     return MlflowClient(tracking_uri=mlflow_uri)
 
 
-def crown(place: Workplace, model: ArtifactRef) -> int:
+def crown(place: Workplace, model: ArtifactRef, name: str = NAME) -> int:
     """Promote a model; its version."""
     decision = promote(
         place.registry,
-        name=NAME,
+        name=name,
         model=model,
         policy=GatePolicy(),
         facts=Facts(lineage_problems=()),
@@ -128,6 +128,24 @@ def test_a_champion_that_mlflow_lost_is_registered_again(
     client.delete_registered_model(NAME)
     tracking.deliver(place)
     assert champion(client) == model.digest
+
+
+def test_a_champion_whose_content_is_gone_keeps_no_other_from_repair(
+    place: Workplace,
+    client: MlflowClient,
+    attempt: Attempt,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    gone, kept = export(attempt, "one"), export(attempt, "two")
+    for name, model in ((f"a-{NAME}", gone), (NAME, kept)):
+        crown(place, model, name)
+    tracking.deliver(place)
+    for name in (f"a-{NAME}", NAME):
+        client.delete_registered_model(name)
+    place.store.quarantine(gone, "a flipped byte")
+    assert promoted.reconcile(client, place) == 1
+    assert champion(client) == kept.digest
+    assert f"MLflow has no a-{NAME}@champion" in caplog.text
 
 
 def test_a_failing_repair_fails_no_delivery(
