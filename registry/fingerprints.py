@@ -46,11 +46,14 @@ class RawFilesChanged(ValueError):
 class Stamp:
     """What a listed file's stat was when its content was known to be the one listed.
 
+    path: as its readers open it, through whatever links.
+    real: the file that it led to.
     settled: old enough then that any later change shows in the stat.
     """
 
     file: RawFile
     path: Path
+    real: Path
     stat: tuple[int, int, int]
     settled: bool
 
@@ -110,33 +113,35 @@ def stamp_files(
 
     Raises ``RawFilesChanged`` when one is gone or holds something else than what is listed.
     """
-    paths = [(root / native_name(file.path)).resolve() for file in files]
-    known = _known(registry, [portable_name(str(path)) for path in paths])
+    paths = [root / native_name(file.path) for file in files]
+    reals = [_real(path) for path in paths]
+    known = _known(registry, [portable_name(str(real)) for real in reals])
     stamps, changed, fresh = [], [], []
-    for file, path in zip(files, paths, strict=True):
-        if not path.is_file():
+    for file, path, real in zip(files, paths, reals, strict=True):
+        if not real.is_file():
             changed.append(f"{file.path} (gone)")
             continue
         now_ns = clock_ns()
-        row, is_new = _fingerprint_one(path, known.get(portable_name(str(path))), now_ns)
+        row, is_new = _fingerprint_one(real, known.get(portable_name(str(real))), now_ns)
         if is_new:
             fresh.append(row)
         if row.sha256 != file.sha256:
             changed.append(file.path)
         stat = (row.size, row.mtime_ns, row.inode)
-        stamps.append(Stamp(file, path, stat, now_ns - row.mtime_ns >= SETTLED_NS))
+        stamps.append(Stamp(file, path, real, stat, now_ns - row.mtime_ns >= SETTLED_NS))
     _remember(registry, fresh)
     _refuse(changed)
     return stamps
 
 
 def require_unchanged(stamps: Sequence[Stamp]) -> None:
-    """Raise ``RawFilesChanged`` when a file was written, replaced or removed since its stamp."""
+    """Raise ``RawFilesChanged`` when a file was written, replaced or removed since its stamp, or
+    a link on the way to it points elsewhere."""
     changed = []
     for stamp in stamps:
         if not stamp.path.is_file():
             changed.append(f"{stamp.file.path} (gone)")
-        elif _stat(stamp.path) != stamp.stat or (
+        elif (_real(stamp.path), _stat(stamp.path)) != (stamp.real, stamp.stat) or (
             not stamp.settled and hash_file(stamp.path).sha256 != stamp.file.sha256
         ):
             changed.append(stamp.file.path)
@@ -153,6 +158,11 @@ def _refuse(changed: Sequence[str]) -> None:
         )
 
 
+def _real(path: Path) -> Path:
+    """Where a path leads; one that leads in a circle (`Path.resolve` raises then) to itself."""
+    return Path(os.path.realpath(path))
+
+
 def _stat(path: Path) -> tuple[int, int, int]:
     found = path.stat()
     return found.st_size, found.st_mtime_ns, found.st_ino
@@ -164,7 +174,7 @@ def _walk(root: Path) -> Iterator[tuple[str, Path]]:
         folders.sort()
         for name in (*names, *folders):
             path = Path(folder) / name
-            real = path.resolve() if path.is_symlink() else path
+            real = _real(path) if path.is_symlink() else path
             if not real.exists() or not real.is_relative_to(root):
                 warnings.warn(f"{path} leads to {real}, not into the dump: left out", stacklevel=3)
             elif real.is_file():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -214,6 +215,56 @@ def test_stamps_tell_every_later_change(dump: Path, registry: Registry, hashed: 
         stamp_files(dump, files, registry)
     (dump / "a.txt").write_text("ALPHA")
     with pytest.raises(RawFilesChanged, match=r"fingerprinted: a\.txt\. "):
+        stamp_files(dump, files, registry)
+
+
+def point(link: Path, target: Path | str) -> None:
+    link.unlink()
+    link.symlink_to(target)
+
+
+def replace_by_link(folder: Path, target: Path) -> None:
+    folder.rename(folder.with_name("moved"))
+    folder.symlink_to(target)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda dump, other: point(dump / "latest", "b/c.txt"), "latest"),
+        (lambda dump, other: point(dump / "latest", "latest"), r"latest \(gone\)"),
+        (lambda dump, other: replace_by_link(dump / "b", other / "b"), r"b/c\.txt"),
+        (lambda dump, other: point(dump.with_name("now"), other), r"a\.txt, b/c\.txt"),
+    ],
+    ids=["file", "circle", "folder", "dump itself"],
+)
+def test_stamps_tell_a_link_that_is_pointed_elsewhere(
+    dump: Path,
+    registry: Registry,
+    tmp_path: Path,
+    change: Callable[[Path, Path], None],
+    named: str,
+) -> None:
+    """What it led to is untouched, and what it leads to now may hold the very same."""
+    shutil.copytree(dump, tmp_path / "other", symlinks=True)
+    for root in (dump, tmp_path / "other"):
+        (root / "latest").symlink_to("a.txt")
+    (tmp_path / "now").symlink_to("dump")
+    files = fingerprint(tmp_path / "now", registry)
+    stamps = stamp_files(tmp_path / "now", files, registry)
+    require_unchanged(stamps)
+    change(dump, tmp_path / "other")
+    with pytest.raises(RawFilesChanged, match=f"fingerprinted: {named}"):
+        require_unchanged(stamps)
+
+
+def test_a_link_that_leads_in_a_circle_leads_nowhere(dump: Path, registry: Registry) -> None:
+    files = fingerprint(dump, registry)
+    (dump / "circle").symlink_to("circle")
+    with pytest.warns(UserWarning, match="circle.*left out"):
+        assert fingerprint(dump, registry) == files
+    point(dump / "a.txt", "a.txt")
+    with pytest.raises(RawFilesChanged, match=r"a\.txt \(gone\)"):
         stamp_files(dump, files, registry)
 
 
