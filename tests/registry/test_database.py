@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from alembic import command
-from sqlalchemy import inspect, select, text
+from sqlalchemy import CheckConstraint, inspect, select, text
 from sqlalchemy.exc import IntegrityError
 
 from registry import database, runs
@@ -92,6 +92,21 @@ def test_versions_keep_their_numbers_when_the_table_is_copied(
     # The copied table has its check again.
     with pytest.raises(IntegrityError, match="version"), registry.session() as session:
         session.execute(text("UPDATE model_version SET version = 0"))
+
+
+@pytest.mark.parametrize("revision", [None, "0004", "0002"])
+def test_checks_are_there_once_however_a_database_came_to_head(
+    registry: Registry, url: str, revision: str | None
+) -> None:
+    if revision is not None:
+        downgrade(url, revision)
+        upgrade(url)
+    inspector = inspect(registry.engine)
+    for name, table in Base.metadata.tables.items():
+        wanted = [check.name for check in table.constraints if isinstance(check, CheckConstraint)]
+        assert sorted(check["name"] or "" for check in inspector.get_check_constraints(name)) == (
+            sorted(str(check) for check in wanted)
+        )
 
 
 def test_all_the_way_down_leaves_no_table(url: str) -> None:

@@ -6,7 +6,6 @@ Revises: 0002
 
 from __future__ import annotations
 
-import sqlalchemy as sa
 from alembic import op
 
 revision = "0003"
@@ -19,18 +18,9 @@ EACH = "uq_evaluation_artifact_key_model_key_benchmark_metric_shots"
 FIGURE = ["benchmark", "metric", "shots"]
 
 
-def value_when_ok() -> sa.CheckConstraint:
-    """A copied SQLite table keeps only the checks that it is told of."""
-    return sa.CheckConstraint(
-        "(status = 'ok' AND value IS NOT NULL) OR (status = 'not run' AND value IS NULL)",
-        name=op.f("ck_evaluation_value_when_ok"),
-    )
-
-
 def upgrade() -> None:
     """One row per evaluation, model and figure."""
-    checks = () if op.get_bind().dialect.name != "sqlite" else (value_when_ok(),)
-    with op.batch_alter_table("evaluation", table_args=checks) as table:
+    with op.batch_alter_table("evaluation") as table:
         table.drop_constraint(ONE, type_="unique")
         table.create_unique_constraint(op.f(EACH), ["artifact_key", "model_key", *FIGURE])
 
@@ -41,7 +31,6 @@ def downgrade() -> None:
         "DELETE FROM evaluation WHERE id NOT IN (SELECT MIN(id) FROM evaluation"
         " GROUP BY artifact_key, benchmark, metric, shots)"
     )
-    checks = () if op.get_bind().dialect.name != "sqlite" else (value_when_ok(),)
-    with op.batch_alter_table("evaluation", table_args=checks) as table:
+    with op.batch_alter_table("evaluation") as table:
         table.drop_constraint(EACH, type_="unique")
         table.create_unique_constraint(op.f(ONE), ["artifact_key", *FIGURE])
