@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 import shutil
 import time
@@ -76,9 +77,20 @@ def _is_held(staging: Path) -> bool:
 
 
 def last_change(folder: Path) -> float:
-    """Newest modification time under ``folder``, in seconds since 1970."""
-    newest = folder.stat().st_mtime
-    for parent, folders, names in os.walk(folder):
-        for name in (*folders, *names):
-            newest = max(newest, (Path(parent) / name).lstat().st_mtime)
+    """Newest modification time under ``folder``, in seconds since 1970.
+
+    Infinite when something vanished during the look: a change just now.
+    """
+    try:
+        newest = folder.stat().st_mtime
+        for parent, folders, names in os.walk(folder, onerror=_raise_vanished):
+            for name in (*folders, *names):
+                newest = max(newest, (Path(parent) / name).lstat().st_mtime)
+    except FileNotFoundError:
+        return math.inf
     return newest
+
+
+def _raise_vanished(error: OSError) -> None:
+    if isinstance(error, FileNotFoundError):
+        raise error

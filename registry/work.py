@@ -47,16 +47,8 @@ class WorkFolders:
         later sweep takes it then).
         """
         folder = self._folder / key
-        if not folder.is_dir() or (folder / KEEP).exists():
-            return False
         with storage_errors(self.root), _unheld(folder / "lock") as free:
-            if not free:
-                return False
-            # By a rename: a kill in between must not leave a part that is taken for the whole.
-            doomed = self._folder / f"{DOOMED}{uuid.uuid4().hex}"
-            folder.rename(doomed)
-            shutil.rmtree(doomed, ignore_errors=True)
-        return True
+            return free and self._take(folder)
 
     def sweep(
         self, is_published: Callable[[str], bool], older_than_s: float = ABANDONED_S
@@ -73,15 +65,36 @@ class WorkFolders:
             if folder.name.startswith(DOOMED):
                 shutil.rmtree(folder, ignore_errors=True)
                 continue
-            with _unheld(folder.with_name(f"{folder.name}.lock"), make=True) as free:
+            with storage_errors(self.root), _unused(folder) as free:
                 if not free:
                     continue
                 done = is_published(folder.name)
                 if not done and self._clock() - last_change(folder) < older_than_s:
                     continue
-                if self.remove(folder.name):
+                if self._take(folder):
                     (published if done else abandoned).append(folder)
         return published, abandoned
+
+    def _take(self, folder: Path) -> bool:
+        """Remove a folder whose locks the caller holds; False when it is gone, or marked."""
+        if not folder.is_dir() or (folder / KEEP).exists():
+            return False
+        # By a rename: a kill in between must not leave a part that is taken for the whole.
+        doomed = self._folder / f"{DOOMED}{uuid.uuid4().hex}"
+        folder.rename(doomed)
+        shutil.rmtree(doomed, ignore_errors=True)
+        return True
+
+
+@contextmanager
+def _unused(folder: Path) -> Iterator[bool]:
+    """Whether neither a flow nor a trainer holds a folder; while inside, none can take it."""
+    with _unheld(folder.with_name(f"{folder.name}.lock"), make=True) as no_flow:
+        if not no_flow:
+            yield False
+            return
+        with _unheld(folder / "lock") as no_trainer:
+            yield no_trainer
 
 
 @contextmanager

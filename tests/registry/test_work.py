@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -68,6 +69,42 @@ def test_a_folder_that_somebody_works_in_is_left_alone(store: Store, lock: str) 
             os.utime(old / "lock", (NOON - 400 * DAY,) * 2)
         assert store.sweep() == [] and old.is_dir()
     assert store.sweep() == [old]
+
+
+@pytest.mark.parametrize("lock", ["aa.lock", "aa/lock"])
+def test_a_folder_that_somebody_works_in_is_not_even_looked_through(
+    store: Store, monkeypatch: pytest.MonkeyPatch, lock: str
+) -> None:
+    """Its files come and go meanwhile."""
+    old = worked(store, "aa", days_ago=400)
+    looked: list[Path] = []
+    monkeypatch.setattr("registry.work.last_change", lambda folder: looked.append(folder) or NOON)
+    with held(old.parent / lock):
+        store.sweep()
+    assert looked == []
+    store.sweep()
+    assert looked == [old]
+
+
+@pytest.mark.parametrize("gone", ["checkpoints/state", "checkpoints"])
+def test_a_name_that_vanishes_while_it_is_looked_at_is_a_change_just_now(
+    store: Store, monkeypatch: pytest.MonkeyPatch, gone: str
+) -> None:
+    """Of a process that holds no lock: somebody who tidies up by hand."""
+    old = worked(store, "aa", days_ago=400)
+    walk = os.walk
+
+    def racing(folder: Path, **options: Any) -> Iterator[Any]:
+        for parent, folders, names in walk(folder, **options):
+            if gone == "checkpoints/state" and "state" in names:
+                (old / gone).unlink()
+            yield parent, folders, names
+            if gone == "checkpoints" and "checkpoints" in folders:
+                shutil.rmtree(old / gone)
+
+    monkeypatch.setattr(os, "walk", racing)
+    assert store.sweep() == [] and old.is_dir()
+    assert not (old / gone).exists()
 
 
 def test_checkpoints_that_were_asked_for_stay(store: Store) -> None:
