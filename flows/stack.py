@@ -150,8 +150,13 @@ def _sweep_store(settings: Settings, say: Callable[[str], None]) -> None:
         swept = Store(settings.store, registry).sweep()
     finally:
         registry.close()
-    if swept:
-        say(f"removed {len(swept)} unfinished results of killed runs, older than a day")
+    for folders, what in (
+        (swept.unfinished, "unfinished results of killed runs, older than a day"),
+        (swept.published, "work folders of recipes that are done"),
+        (swept.abandoned, "work folders that nobody finished and nobody wrote to for 30 days"),
+    ):
+        if folders:
+            say(f"removed {len(folders)} {what}")
 
 
 def _register(settings: Settings, stack: Stack, say: Callable[[str], None]) -> None:

@@ -11,6 +11,7 @@ import errno
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -33,11 +34,34 @@ from registry.schema import Artifact, now
 from registry.staging import DAY_S, Staging
 from registry.work import ABANDONED_S, WorkFolders
 
-__all__ = ["ArtifactMissing", "ArtifactRef", "Kind", "Manifest", "Store", "recipe_key", "ref_of"]
+__all__ = [
+    "ArtifactMissing",
+    "ArtifactRef",
+    "Kind",
+    "Manifest",
+    "Store",
+    "Swept",
+    "recipe_key",
+    "ref_of",
+]
 
 
 class ArtifactMissing(StoreError):
     """An artifact that the registry names is not in the store."""
+
+
+@dataclass(frozen=True)
+class Swept:
+    """Directories that a sweep removed.
+
+    unfinished: artifacts being built, left by killed runs.
+    published: work of recipes whose artifact exists.
+    abandoned: work of recipes that nobody finished.
+    """
+
+    unfinished: tuple[Path, ...] = ()
+    published: tuple[Path, ...] = ()
+    abandoned: tuple[Path, ...] = ()
 
 
 class Store:
@@ -219,8 +243,8 @@ class Store:
             add_event(session, "quarantined", payload)
         return moved
 
-    def sweep(self, older_than_s: float = DAY_S, *, abandoned_s: float = ABANDONED_S) -> list[Path]:
-        """Remove what killed runs left and no process holds; the directories that are gone.
+    def sweep(self, older_than_s: float = DAY_S, *, abandoned_s: float = ABANDONED_S) -> Swept:
+        """Remove what killed runs left and no process holds.
 
         Staging directories that nobody wrote to for ``older_than_s``, work directories for
         ``abandoned_s`` (recorded as the event ``work-swept``) and those of published recipes.
@@ -229,7 +253,8 @@ class Store:
         for folder in abandoned:
             payload = {"key": folder.name, "older_than_days": abandoned_s / DAY_S}
             record_event(self.registry, "work-swept", payload)
-        return [*self._staging.sweep(older_than_s), *published, *abandoned]
+        unfinished = self._staging.sweep(older_than_s)
+        return Swept(tuple(unfinished), tuple(published), tuple(abandoned))
 
     # Inside
 

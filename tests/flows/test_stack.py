@@ -21,7 +21,7 @@ import pytest
 from flows import client, registration, stack
 from flows.processes import MARK, belongs
 from flows.services import recorded_stack
-from registry.artifacts import Store
+from registry.artifacts import Kind, Store
 from registry.database import open_registry, upgrade
 from registry.settings import Settings
 from tests.services import wait_for
@@ -349,15 +349,33 @@ def test_a_repaired_stack_is_registered(
     assert order == ["spawn worker", "pool", "register", "wait mlflow", "wait dashboard"]
 
 
-def test_unfinished_results_of_killed_runs_are_swept(settings: Settings) -> None:
+def test_what_killed_runs_left_is_swept_and_told_by_kind(settings: Settings) -> None:
     upgrade(settings.registry_address)
     registry = open_registry(settings)
-    kept = Store(settings.store, registry).new_staging()
+    store = Store(settings.store, registry)
+    done = store.publish(
+        store.new_staging(),
+        key="ab" * 32,
+        kind=Kind.REPORT,
+        stage="s",
+        stage_version=1,
+        parameters={},
+        inputs={},
+    )
+    store.work_dir(done.key)
+    os.utime(store.work_dir("cd" * 32), (0, 0))
+    kept = store.new_staging()
     old = settings.store / "tmp" / "tmp-0f"
     old.mkdir()
     os.utime(old, (0, 0))
     said: list[str] = []
     stack._sweep_store(settings, said.append)
     assert kept.is_dir() and not old.exists()
-    assert said == ["removed 1 unfinished results of killed runs, older than a day"]
+    assert said == [
+        "removed 1 unfinished results of killed runs, older than a day",
+        "removed 1 work folders of recipes that are done",
+        "removed 1 work folders that nobody finished and nobody wrote to for 30 days",
+    ]
+    stack._sweep_store(settings, said.append)
+    assert len(said) == 3
     registry.close()

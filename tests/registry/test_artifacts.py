@@ -14,7 +14,15 @@ from typing import Any
 import pytest
 
 from registry import files as disk
-from registry.artifacts import ArtifactMissing, ArtifactRef, Kind, Manifest, Store, recipe_key
+from registry.artifacts import (
+    ArtifactMissing,
+    ArtifactRef,
+    Kind,
+    Manifest,
+    Store,
+    Swept,
+    recipe_key,
+)
 from registry.database import Registry, upgrade
 from registry.files import StoreFull, StoreNotWritable
 from registry.runs import list_events, start_run
@@ -421,9 +429,9 @@ def test_sweep_takes_only_old_directories_that_nobody_holds(
     (left,) = set((store.root / "tmp").glob("tmp-*")) - {held}
     newest = (left / "part").stat().st_mtime
     young = Store(store.root, registry, clock=lambda: newest + 86_000)
-    assert young.sweep() == []
+    assert young.sweep() == Swept()
     old = Store(store.root, registry, clock=lambda: newest + 86_401)
-    assert old.sweep() == [left]
+    assert old.sweep() == Swept(unfinished=(left,))
     assert held.is_dir()
     assert not left.exists()
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from registry import runs
-from registry.artifacts import Kind, Store
+from registry.artifacts import Kind, Store, Swept
 from registry.database import Registry
 from registry.work import ABANDONED_S, KEEP
 
@@ -49,12 +49,12 @@ def held(path: Path) -> Iterator[None]:
 
 
 def test_abandoned_folders_go_after_a_month_and_are_told(store: Store, registry: Registry) -> None:
-    assert store.sweep() == [] and ABANDONED_S == 30 * DAY
+    assert store.sweep() == Swept() and ABANDONED_S == 30 * DAY
     old, recent = (worked(store, k, days_ago=d) for k, d in (("aa", 30.01), ("bb", 29.9)))
     # What was written last counts, wherever it lies.
     beating = worked(store, "cc", days_ago=90)
     os.utime(beating / "checkpoints" / "state", (NOON - DAY, NOON - DAY))
-    assert store.sweep() == [old]
+    assert store.sweep() == Swept(abandoned=(old,))
     assert not old.exists() and recent.is_dir() and beating.is_dir()
     (event,) = runs.list_events(registry, kind="work-swept")
     assert event.payload == {"key": "aa", "older_than_days": 30}
@@ -67,8 +67,8 @@ def test_a_folder_that_somebody_works_in_is_left_alone(store: Store, lock: str) 
         os.utime(old, (NOON - 400 * DAY,) * 2)
         if lock == "aa/lock":
             os.utime(old / "lock", (NOON - 400 * DAY,) * 2)
-        assert store.sweep() == [] and old.is_dir()
-    assert store.sweep() == [old]
+        assert store.sweep() == Swept() and old.is_dir()
+    assert store.sweep() == Swept(abandoned=(old,))
 
 
 @pytest.mark.parametrize("lock", ["aa.lock", "aa/lock"])
@@ -103,7 +103,7 @@ def test_a_name_that_vanishes_while_it_is_looked_at_is_a_change_just_now(
                 shutil.rmtree(old / gone)
 
     monkeypatch.setattr(os, "walk", racing)
-    assert store.sweep() == [] and old.is_dir()
+    assert store.sweep() == Swept() and old.is_dir()
     assert not (old / gone).exists()
 
 
@@ -111,7 +111,7 @@ def test_checkpoints_that_were_asked_for_stay(store: Store) -> None:
     old = worked(store, "aa", days_ago=400)
     (old / KEEP).touch()
     os.utime(old / KEEP, (NOON - 400 * DAY,) * 2)
-    assert store.sweep() == []
+    assert store.sweep() == Swept()
     store.remove_work("aa")
     assert (old / "checkpoints" / "state").is_file()
 
@@ -120,12 +120,12 @@ def test_what_a_published_recipe_left_goes_at_once(store: Store, put: Any) -> No
     ref = put(Kind.CHECKPOINT, "pretraining", {"a": "b"}, into=store)
     left = worked(store, ref.key, days_ago=0)
     with held(left.with_name(f"{ref.key}.lock")):
-        assert store.sweep() == []
-    assert store.sweep() == [left]
+        assert store.sweep() == Swept()
+    assert store.sweep() == Swept(published=(left,))
     # An artifact that is gone is made again, from whatever is there.
     again = worked(store, ref.key, days_ago=0)
     (store.path(ref) / "manifest.json").unlink()
-    assert store.sweep() == [] and again.is_dir()
+    assert store.sweep() == Swept() and again.is_dir()
 
 
 def test_removal_that_was_killed_is_finished_by_the_next_sweep(
