@@ -39,29 +39,49 @@ def ensure_pool(api: str, env: dict[str, str]) -> None:
 def register(home: Path, api: str, env: dict[str, str], say: Callable[[str], None]) -> None:
     """Register deployments and automations, unless the server has them from these very files.
 
-    An automation that somebody switched off stays off.
+    An automation that somebody switched off stays off, also when this fails half-way: then the
+    next call does all of it again.
     """
     record = home / "prefect" / "registered.json"
+    switched_off = home / "prefect" / "switched-off.json"  # while a registration is under way
     fingerprint = _fingerprint()
-    before = client.automations(api)
+    ours = _wanted_automations()
+    before = {name: row for name, row in client.automations(api).items() if name in ours}
     if record.exists() and json.loads(record.read_text()) == fingerprint:
         wanted = {entry["name"] for entry in _prefect_yaml()["deployments"]}
-        if wanted <= client.deployment_names(api) and _wanted_automations() <= before.keys():
+        if wanted <= client.deployment_names(api) and ours <= before.keys():
             return
     say("registering the deployments of prefect.yaml")
-    _prefect(["--no-prompt", "deploy", "--all"], env)
-    for automation in _own_automations():
-        known = before.get(automation["name"])
-        if known is None:
-            client.create_automation(api, automation)
-        else:
-            changed = {**automation, "enabled": known["enabled"]}
-            client.replace_automation(api, known["id"], changed)
-    # A deployment's triggers are made anew by its deployment, and switched on.
-    for name, row in client.automations(api).items():
-        if name in before and row["enabled"] != before[name]["enabled"]:
-            client.enable_automation(api, row["id"], before[name]["enabled"])
+    record.unlink(missing_ok=True)  # half-way, the server has neither those files nor these
+    off = {name for name, row in before.items() if not row["enabled"]}
+    if switched_off.exists():
+        off |= set(json.loads(switched_off.read_text()))
+    # A deployment's triggers are made anew by its deployment, and switched on. Who is killed after
+    # that leaves a server that no longer knows what was off.
+    atomic_write_json(switched_off, sorted(off))
+    try:
+        _prefect(["--no-prompt", "deploy", "--all"], env)
+        for automation in _own_automations():
+            name = automation["name"]
+            if name in before:
+                changed = {**automation, "enabled": name not in off}
+                client.replace_automation(api, before[name]["id"], changed)
+            else:
+                client.create_automation(api, automation)
+    finally:
+        there = _restore_switches(api, before.keys() | off, off)
+        atomic_write_json(switched_off, sorted(off - there))  # a trigger not yet made anew
+    switched_off.unlink()
     atomic_write_json(record, fingerprint)
+
+
+def _restore_switches(api: str, names: set[str], off: set[str]) -> set[str]:
+    """Switch the automations of these names on or off; the names that the server has."""
+    rows = client.automations(api)
+    for name in names & rows.keys():
+        if rows[name]["enabled"] != (name not in off):
+            client.enable_automation(api, rows[name]["id"], name not in off)
+    return set(rows)
 
 
 def _prefect_yaml() -> dict[str, Any]:

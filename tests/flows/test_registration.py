@@ -112,10 +112,89 @@ def test_what_a_user_switched_off_stays_off(
     change_automation(checkout, 150)
     register()
     assert len(server.commands) == 2
-    assert {name: row["enabled"] for name, row in server.rows.items()} == {
-        "evaluate-each-registered-model": False,
-        "settle-zombie-runs": False,
-    }
+    assert switches(server) == OFF
+
+
+OFF = {"evaluate-each-registered-model": False, "settle-zombie-runs": False}
+
+
+def switches(server: Server) -> dict[str, bool]:
+    return {name: row["enabled"] for name, row in server.rows.items()}
+
+
+def refuse(*arguments: Any) -> None:
+    raise registration.RegistrationFailed("refused")
+
+
+def test_what_a_user_switched_off_stays_off_though_the_server_refuses_a_change(
+    checkout: Path,
+    server: Server,
+    register: Callable[[], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    register()
+    for row in server.rows.values():
+        row["enabled"] = False
+    change_automation(checkout, 150)
+    with monkeypatch.context() as patch:
+        patch.setattr(client, "replace_automation", refuse)
+        with pytest.raises(registration.RegistrationFailed):
+            register()
+    assert switches(server) == OFF
+    # What a user switches on now, knowing of the failure, is on.
+    server.rows["settle-zombie-runs"]["enabled"] = True
+    register()
+    assert switches(server) == {**OFF, "settle-zombie-runs": True}
+
+
+@pytest.mark.parametrize("back", [False, True], ids=["forward", "back"])
+def test_what_a_user_switched_off_is_off_again_after_the_next_start(
+    checkout: Path,
+    server: Server,
+    register: Callable[[], None],
+    monkeypatch: pytest.MonkeyPatch,
+    back: bool,
+) -> None:
+    """The server died within a registration, so nothing could be switched off there and then."""
+    register()
+    for row in server.rows.values():
+        row["enabled"] = False
+    change_automation(checkout, 150)
+    with monkeypatch.context() as patch:
+        patch.setattr(client, "replace_automation", refuse)
+        patch.setattr(client, "enable_automation", refuse)
+        with pytest.raises(registration.RegistrationFailed):
+            register()
+    assert switches(server) != OFF
+    if back:  # the files are again those that were registered last, the server's rows are not
+        shutil.copy(CHECKOUT / "deploy" / "automations.yaml", checkout / "deploy")
+    register()
+    assert switches(server) == OFF
+    assert len(server.commands) == 3
+
+
+def test_a_trigger_that_was_deleted_and_not_made_anew_stays_off(
+    checkout: Path,
+    server: Server,
+    register: Callable[[], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`prefect deploy` was killed between the two."""
+    register()
+    for row in server.rows.values():
+        row["enabled"] = False
+    change_automation(checkout, 150)
+
+    def killed(arguments: list[str], env: dict[str, str]) -> None:
+        del server.rows["evaluate-each-registered-model"]
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(registration, "_prefect", killed)
+        with pytest.raises(KeyboardInterrupt):
+            register()
+    register()
+    assert switches(server) == OFF
 
 
 @pytest.mark.parametrize(
