@@ -15,17 +15,33 @@ _LEGAL = re.compile(
     r"|(?:^|\s)(?:\([cC]\)|©)\s*\d{4}"
     r"|SPDX-(?:License-Identifier|FileCopyrightText)|licenses/LICENSE-2\.0"
     r"|(?i:^\W*licen[cs]e\s*[:=])"
-    r"|(?i:^\W*(?:the )?(?:(?:new|simplified|modified) )?(?:mit|bsd|apache)(?: \S+){0,3}?"
-    r" licen[cs]e(?: \(\S+\))?\W*$)"
+    r"|(?i:^\W*(?:the )?(?:(?:new|simplified|modified) )?(?:mit|bsd|apache|gnu|mozilla|eclipse"
+    r"|boost|isc|zlib|artistic|elastic|common development|european union|server side"
+    r"|business source|sil open|python software)(?: \S+){0,3}? licen[cs]e"
+    r"(?:\W{1,3}(?:version |v\W?)?\d[\d.]{0,5})?(?: \(\S+\))?\W*$)"
+    r"|(?i:^\W*(?:mpl\W?v?\d\.\d\W*$|creative commons attribution)|creativecommons\.org/)"
     r"|[Ss]ee (?:\S+ ){0,4}?\W?(?:LICEN[CS]E|COPYING|Copyright\b|license (?:file|text|for))"
     r"|(?i:all rights reserved|licen[cs]ed (?:to|under|with|according)|contributor licen[cs]e agree"
     r"|under the (?:terms|conditions) (?:of|and)|permission (?:is hereby granted|to use, copy)"
     r"|redistributions? (?:and use|of source code|in binary form)|neither the names? of"
     r"|software is provided|without warrant(?:y|ies)|the above copyright notice"
     r"|copy of the (?:\w+ ){0,5}licen[cs]e|opensource\.org/licen[cs]es"
-    r"|this \w+ is free software|subject to the (?:\w+ ){0,4}licen[cs]e"
+    r"|this \w+ is free software|subject to the (?:\w+ ){0,6}licen[cs]e"
+    r"|may not be used to endorse|altered source versions must be|this licen[cs]e agreement"
+    r"|free and unencumbered software"
     r"|(?:distributed|released|published|available|covered|governed) (?:under|by) (?:\S+ ){0,6}?"
-    r"licen[cs]e)"
+    r"(?:licen[cs]e|[al]?gpl))"
+)
+# Words by which a paragraph grants or refuses use. What a file deals with is told in the same
+# comment, at times in the same paragraph: only a paragraph that has such words can add a condition.
+_GRANT = re.compile(
+    r"licen[cs]e|permi(?:t|ssion)|\bgrant|prohibit|forbid|proprietary|confidential|trade secret"
+    r"|unpublished|commercial (?:use|usage|purpose|exploit|gain)|\bfree (?:for|to)\b"
+    r"|\b(?:use|purposes?) only\b|\bnot for\b|\bdo not use\b|\buse (?:is|of)\b"
+    r"|\bthis (?:software|program|code|work|library|package|project|model)\b[^.]{0,40} only\b"
+    r"|\b(?:may|must|shall|can ?not|can only)\b(?: not| only)?(?: be)?"
+    r" (?:us|cop|modif|distribut|redistribut|sell|sold)",
+    re.IGNORECASE,
 )
 _SPDX = re.compile(r"SPDX-License-Identifier:[ \t]*([^\n]+)")
 _WORD = re.compile(r"\w")
@@ -49,38 +65,44 @@ def without_license_header(text: str, extension: str) -> tuple[str, str]:
     """
     lines = text.split("\n")
     comments = leading_comments(lines, extension)
-    declared = []
+    declared: list[str] = []
     kept: list[str] = []
     at = 0
     for comment in comments:
         inner = _inner(lines, comment)
-        legal = _legal_lines(inner)
+        paragraphs = _paragraphs(inner)
+        legal = {n for numbers, flat in paragraphs if _LEGAL.search(flat) for n in numbers}
         if not legal:
             continue
-        declared.append("\n".join(inner))
+        declared += declared_licenses(
+            "\n".join(inner[n] for n in sorted(legal)), _granting(paragraphs)
+        )
         kept += lines[at : comment.first]
         rest = _rest(lines, comment, inner, legal)
         kept += rest
         at = comment.last
         while not rest and at < len(lines) and not lines[at].strip():
             at += 1
-    body = "\n".join(kept + lines[at:]) if declared else text
+    body = "\n".join(kept + lines[at:]) if at else text
     if extension in _PYTHON:
-        declared += _docstring(lines, comments[-1].last if comments else 0)
+        declared += _of_docstring(lines, comments[-1].last if comments else 0)
         if "__license__" in text:
-            declared += [f"License: {name}" for name in _DUNDER.findall(text)]
-    names = dict.fromkeys(filter(None, map(declared_license, declared)))
+            for name in _DUNDER.findall(text):
+                declared += declared_licenses(f"License: {name}", name)
+    names = dict.fromkeys(declared)
     return body, " AND ".join(name if len(names) == 1 else f"({name})" for name in names)
 
 
 @lru_cache(maxsize=64)  # the files of a project mostly open with the same words
-def declared_license(notice: str) -> str:
-    """Licence that a notice declares: by its SPDX identifiers, else by its wording; "" if none."""
+def declared_licenses(notice: str, granting: str) -> tuple[str, ...]:
+    """Licences that a notice declares, each once: its SPDX identifiers, else what it says in words.
+
+    Conditions count only in ``granting``, the paragraphs around it that grant or refuse use.
+    """
     expressions = [match.strip(" \t*/#-><%;").strip() for match in _SPDX.findall(notice)]
-    if expressions:
-        compound = len(expressions) > 1
-        return " AND ".join(f"({e})" if compound else e for e in expressions)
-    return license_of_text(_flat(notice.split("\n")))
+    if not expressions:
+        expressions = [license_of_text(_flat(notice.split("\n")), granting)]
+    return tuple(dict.fromkeys(filter(None, expressions)))
 
 
 def _inner(lines: list[str], comment: Comment) -> list[str]:
@@ -93,22 +115,29 @@ def _inner(lines: list[str], comment: Comment) -> list[str]:
 
 
 def _flat(lines: list[str]) -> str:
-    """One line of what the comment's lines say, without the signs they begin with."""
-    return " ".join(line.strip(" \t#/*;%!'-|") for line in lines)
+    """One line of what the comment's lines say, without the signs they begin with.
+
+    Words stand one space apart: some notices are justified with more.
+    """
+    return " ".join(word for line in lines for word in line.strip(" \t#/*;%!'-|").split())
 
 
-def _legal_lines(inner: list[str]) -> set[int]:
-    """Numbers of the lines of paragraphs that are notices; a line without words parts two."""
-    legal: set[int] = set()
-    paragraph: list[int] = []
+def _paragraphs(inner: list[str]) -> list[tuple[list[int], str]]:
+    """Line numbers and words of every paragraph; a line without words parts two."""
+    found = []
+    numbers: list[int] = []
     for number in range(len(inner) + 1):
         if number < len(inner) and _WORD.search(inner[number]):
-            paragraph.append(number)
-        elif paragraph:
-            if _LEGAL.search(_flat([inner[n] for n in paragraph])):
-                legal.update(paragraph)
-            paragraph = []
-    return legal
+            numbers.append(number)
+        elif numbers:
+            found.append((numbers, _flat([inner[n] for n in numbers])))
+            numbers = []
+    return found
+
+
+def _granting(paragraphs: list[tuple[list[int], str]]) -> str:
+    """The paragraphs that can add a condition; a full stop keeps each one's words to itself."""
+    return ". ".join(flat for _, flat in paragraphs if _GRANT.search(flat))
 
 
 def _rest(lines: list[str], comment: Comment, inner: list[str], legal: set[int]) -> list[str]:
@@ -131,18 +160,24 @@ def _rest(lines: list[str], comment: Comment, inner: list[str], legal: set[int])
     return rest
 
 
-def _docstring(lines: list[str], at: int) -> list[str]:
-    """The docstring of a Python module, as a list of one, when it states the module's licence."""
+def _of_docstring(lines: list[str], at: int) -> tuple[str, ...]:
+    """Licences that the docstring of a Python module declares for the module itself."""
     while at < len(lines) and not lines[at].strip():
         at += 1
     first = lines[at].lstrip("rRuU") if at < len(lines) else ""
     quotes = first[:3]
     if quotes not in ('"""', "'''"):
-        return []
+        return ()
     last = at
     inside = [first[3:]]
     while quotes not in inside[-1] and last + 1 < len(lines):
         last += 1
         inside.append(lines[last])
     text = "\n".join(inside).partition(quotes)[0]
-    return [text] if "licen" in text.lower() and _ITSELF.search(text) else []
+    if "licen" not in text.lower() or not _ITSELF.search(text):
+        return ()
+    own = text.split("\n")
+    paragraphs = _paragraphs(own)
+    stated = [ns for ns, flat in paragraphs if _ITSELF.search(flat) or _LEGAL.search(flat)]
+    notice = "\n".join(own[number] for numbers in stated for number in numbers)
+    return declared_licenses(notice, _granting(paragraphs))

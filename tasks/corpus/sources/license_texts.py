@@ -83,16 +83,23 @@ _RIDERS = (
 RESTRICTED = "LicenseRef-restricted-"
 
 
-def license_of_text(text: str) -> str:
+def license_of_text(text: str, conditions: str | None = None) -> str:
     """Licences that a text holds or names, joined with AND; "" when it is none that is known.
 
     The permissive ones come first, then others. Only a text without others is searched for riders,
     named ``LicenseRef-restricted-...``: another licence has conditions of its own. A text that
-    offers a choice is not told from one that asks for both; both names are given.
+    offers a choice is not told from one that asks for both; both names are given. ``conditions`` is
+    what is searched for riders where that is not the text itself.
     """
-    flat = re.sub(r"\s+", " ", text).lower()
-    other = others(flat)
-    return " AND ".join(_permissive(flat) + (other or riders(flat)))
+    flat = _flat(text)
+    found = others(flat)
+    if not found:
+        found = riders(flat if conditions is None else _flat(conditions))
+    return " AND ".join(_permissive(flat) + found)
+
+
+def _flat(text: str) -> str:
+    return re.sub(r"\s+", " ", text).lower()
 
 
 def _permissive(flat: str) -> list[str]:

@@ -138,9 +138,110 @@ def test_what_headers_declare(extension: str, source: str, license_name: str) ->
 
 
 @pytest.mark.parametrize(
+    "words",
+    [
+        "Parser for surveillance camera streams.",
+        "Converts between UTC and military time zones.",
+        "Checks additional conditions before the job starts.",
+        "Layout engine with the following restrictions: no floats.",
+        "Tests for the non-commercial flag.",
+        "Metrics that the trainer computes only for evaluation.",
+    ],
+)
+def test_what_a_file_is_about_adds_no_condition(words: str) -> None:
+    own = f"# Copyright 2019 Foo Inc.\n#\n# {words}\nx = 1"
+    assert without_license_header(own, "py") == (f"# {words}\nx = 1", "")
+    same = f"# Copyright 2019 Foo Inc. All rights reserved.\n# {words}\nx = 1"
+    assert without_license_header(same, "py")[1] == ""
+    notice = "\n".join(f"# {line}".rstrip() for line in APACHE.split("\n"))
+    assert without_license_header(f"# {words}\n#\n{notice}\nx = 1", "py")[1] == "Apache-2.0"
+    module = f'"""{words}\n\nThis module is {APACHE[0].lower()}{APACHE[1:]}\n"""\nx = 1'
+    assert without_license_header(module, "py")[1] == "Apache-2.0"
+    reader = "# Copyright 2019 Foo Inc.\n#\n# Reads files of the GNU General Public License.\nx"
+    assert without_license_header(reader, "py")[1] == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        ("This code may be used for non-commercial purposes only.", "noncommercial"),
+        ("Not for commercial use.", "noncommercial"),
+        ("For research use only.", "noncommercial"),
+        ("This code is only for academic research.", "noncommercial"),
+        ("Use of it is restricted to non-commercial ends.", "noncommercial"),
+        ("Free for non-commercial projects.", "noncommercial"),
+        ("You may not use this software for the military.", "field-of-use"),
+        ("The licence does not extend to weapons.", "field-of-use"),
+        ("It shall be used for Good, not Evil.", "field-of-use"),
+        ("Permission is given under the following restrictions: keep the logo.",
+         "additional-terms"),
+        ("Proprietary and confidential.", "proprietary"),
+        ("Copying this file is strictly prohibited.", "proprietary"),
+    ],
+)  # fmt: skip
+def test_what_a_header_allows_and_forbids_is_a_condition(words: str, name: str) -> None:
+    for source in (
+        f"// Copyright 2020 X\n//\n// {words}\nx;",
+        f"// Copyright 2020 X\n// {words}\nx;",
+    ):
+        assert without_license_header(source, "c")[1] == f"LicenseRef-restricted-{name}"
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        ("Released under the GPL v2 or later.", "GPL"),
+        ("Distributed under the terms of the GNU LGPL.", "LGPL"),
+        ("GNU General Public License v3.0+", "GPL"),
+        ("GNU Lesser General Public License, version 2.1", "LGPL"),
+        ("Mozilla Public License 2.0", "MPL"),
+        ("Boost Software License - Version 1.0", "BSL"),
+        ("Apache License, Version 2.0", "Apache-2.0"),
+        ("This Source Code Form is subject to the terms of the Mozilla Public\n// License, v. 2.0.",
+         "MPL"),
+        ("Licensed under Creative Commons Attribution 4.0", "CC"),
+        ("Creative Commons Attribution-ShareAlike 4.0 International", "CC"),
+        ("https://creativecommons.org/publicdomain/zero/1.0/", "CC0"),
+        ("MPL-2.0", "MPL"),
+        ("Common Development and Distribution License (CDDL)", "CDDL"),
+        ("European Union Public Licence v1.2", "EUPL"),
+        ("This is free and unencumbered software released into the public domain.", "Unlicense"),
+        ("Permission is granted to anyone, subject to the following restrictions:\n//\n"
+         "// 2. Altered source versions must be plainly marked as such.", "Zlib"),
+    ],
+)  # fmt: skip
+def test_a_licence_named_in_a_paragraph_of_its_own(words: str, name: str) -> None:
+    source = f"// Copyright 2020 X\n//\n// {words}\nx;"
+    assert without_license_header(source, "c")[1] == name
+
+
+def test_a_notice_that_is_justified_with_spaces() -> None:
+    source = (
+        "# Copyright (C) 2002 X\n#\n# Permission  is  hereby granted,  free  of charge,  to  any\n"
+        "# person to  use, copy,  sublicense and  sell  it.\nx = 1"
+    )
+    assert without_license_header(source, "py") == ("x = 1", "MIT")
+
+
+def test_a_licence_declared_many_times_is_one() -> None:
+    line = "# SPDX-License-Identifier: MIT\n"
+    for source in (line * 2, line * 100, (line + "\n") * 100):
+        assert without_license_header(source + "x = 1", "py") == ("x = 1", "MIT")
+    both = (line + line.replace("MIT", "Apache-2.0")) * 100
+    assert without_license_header(both, "py")[1] == "(MIT) AND (Apache-2.0)"
+
+
+@pytest.mark.parametrize(
     "source",
     [
         "# " + "distributed under " * 20_000,
+        "# copyright 2020 " + "may not " * 50_000,
+        "# copyright 2020 " + "this code " * 40_000,
+        "# copyright 2020 " + "used redistributed " * 20_000,
+        "# Copyright 2020 X\n" + "#\n# may not be used\n" * 20_000,
+        "# subject to the " + "a " * 150_000,
+        "# gnu " + "a " * 150_000,
+        "# gnu general public license " + "." * 300_000,
         "# " + "copyright " * 40_000,
         "# copyright" + " " * 400_000 + ";",
         "# (c)" + " " * 400_000 + ";",
