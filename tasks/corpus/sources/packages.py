@@ -70,12 +70,14 @@ def license_of_package(
 ) -> str:
     """Licence by the metadata, and the conditions that the package's licence files add to it.
 
-    Only those: the files' other licences are of parts, which the metadata's expression weighs.
+    Only those: the files' other licences are of parts, which the metadata's expression weighs. A
+    file that RECORD lists need not be there: some distributors take licence files out of packages.
     """
     names = [license_of_metadata(described)]
     for file in files:
-        if _LICENSE_FILE.search(file.as_posix()):
-            text = Path(str(file.locate())).read_text("utf-8", "replace")
+        path = Path(str(file.locate()))
+        if _LICENSE_FILE.search(file.as_posix()) and path.is_file():
+            text = path.read_text("utf-8", "replace")
             names += [n for n in license_of_text(text).split(" AND ") if n.startswith(RESTRICTED)]
     return " AND ".join(dict.fromkeys(filter(None, names)))
 
@@ -89,7 +91,7 @@ def fingerprints() -> list[dict[str, str | int]]:
 
     ``path`` is ``pypi:<name>==<version>``; ``size`` the bytes of its source files; ``sha256`` that
     of its licence and of the paths, hashes and sizes RECORD lists for them. Nothing in it depends
-    on where the package is installed, and no file is read.
+    on where the package is installed; of its files only those that state its licence are read.
     """
     rows: list[dict[str, str | int]] = []
     for package in installed():
