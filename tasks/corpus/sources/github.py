@@ -21,7 +21,7 @@ from tasks.corpus.sources import packages
 from tasks.corpus.sources.comments import SYNTAX
 from tasks.corpus.sources.headers import without_license_header
 from tasks.corpus.sources.license_texts import license_of_text
-from tasks.corpus.sources.licenses import permitted, refusal
+from tasks.corpus.sources.licenses import chosen, permitted, refusal
 from tasks.corpus.storable import encodable_name
 
 MAX_FILE_BYTES = 1_000_000
@@ -227,6 +227,6 @@ def _document(
         uri=uri,
         language=language,
         language_score=1.0,
-        license=declared or license_name,
+        license=chosen(declared or license_name),
         meta={"path": inner},
     )

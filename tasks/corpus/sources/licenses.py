@@ -8,8 +8,13 @@ from typing import Any
 
 from tasks.corpus.sources.license_texts import RESTRICTED, license_of_text, riders
 
-# Families the paper keeps, by the SPDX identifiers that belong to them.
-_PERMITTED = re.compile(r"^(MIT(-0)?|BSD|BSD-[1-4]-Clause|0BSD|Apache|Apache-[12]\.\d)$", re.I)
+# Families the paper keeps: SPDX's identifiers for them, which it compares without regard to case,
+# and two names for texts whose version is not known.
+_PERMITTED = {
+    name.lower(): name
+    for name in ("MIT", "MIT-0", "0BSD", "BSD", "BSD-1-Clause", "BSD-2-Clause", "BSD-3-Clause")
+    + ("BSD-4-Clause", "Apache", "Apache-1.0", "Apache-1.1", "Apache-2.0")
+}
 _TOKEN = re.compile(r"\(|\)|[^\s()]+")
 # SPDX's exceptions are named so; anything else after WITH ("Commons-Clause") may forbid something.
 _EXCEPTION = re.compile(r"-exception(-[\d.]+)?$", re.I)
@@ -57,7 +62,16 @@ def permitted(expression: str) -> bool:
     ``A OR B`` needs one of them, ``A AND B`` both; an exception (``WITH``) adds permissions and is
     passed over. Anything that does not parse, or is empty, is not permitted.
     """
-    return _parsed(expression) or False
+    return bool(_parsed(expression))
+
+
+def chosen(expression: str) -> str:
+    """The permitted licences a work under ``expression`` is used by; "" when it does not permit.
+
+    Of ``A OR B`` it is the first that is permitted, of ``A AND B`` both; an exception is not made
+    use of. Each is named once, as SPDX spells it, and in order, so that equal terms are equal text.
+    """
+    return " AND ".join(sorted(_parsed(expression) or ()))
 
 
 def refusal(expression: str) -> str:
@@ -67,36 +81,38 @@ def refusal(expression: str) -> str:
     name = expression if len(expression) <= 120 else f"{expression[:117]}..."
     if RESTRICTED.lower() in expression.lower() or riders(expression.replace("-", " ").lower()):
         return f"licence restricted: {name}"
-    if any(_PERMITTED.match(token) for token in _TOKEN.findall(expression)):
+    if any(token.lower() in _PERMITTED for token in _TOKEN.findall(expression)):
         return f"licence mixed: {name}"
     return f"licence {name}"
 
 
-def _parsed(expression: str) -> bool | None:
-    """Whether an SPDX expression is permitted; None when it is none."""
+def _parsed(expression: str) -> frozenset[str] | None:
+    """Permitted licences that satisfy an SPDX expression; empty if none do, None if it is none."""
     tokens = _TOKEN.findall(expression)
     # The parser descends once per parenthesis.
     if len(tokens) > _MAX_TOKENS:
         return None
     position = 0
 
-    def alternatives() -> bool:
+    def alternatives() -> frozenset[str]:
         nonlocal position
         value = terms()
         while position < len(tokens) and tokens[position].upper() == "OR":
             position += 1
-            value = terms() or value
+            other = terms()
+            value = value or other
         return value
 
-    def terms() -> bool:
+    def terms() -> frozenset[str]:
         nonlocal position
         value = factor()
         while position < len(tokens) and tokens[position].upper() == "AND":
             position += 1
-            value = factor() and value
+            other = factor()
+            value = value | other if value and other else frozenset()
         return value
 
-    def factor() -> bool:
+    def factor() -> frozenset[str]:
         nonlocal position
         if position >= len(tokens):
             raise ValueError("expression ends early")
@@ -108,11 +124,12 @@ def _parsed(expression: str) -> bool | None:
                 raise ValueError("missing )")
             position += 1
             return value
-        value = bool(_PERMITTED.match(token))
+        name = _PERMITTED.get(token.lower())
         if position + 1 < len(tokens) and tokens[position].upper() == "WITH":
-            value = value and bool(_EXCEPTION.search(tokens[position + 1]))
+            if not _EXCEPTION.search(tokens[position + 1]):
+                name = None
             position += 2
-        return value
+        return frozenset((name,)) if name else frozenset()
 
     try:
         value = alternatives()
