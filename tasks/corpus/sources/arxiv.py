@@ -9,7 +9,7 @@ import re
 import tarfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from tasks.corpus.documents import Document, Funnel
@@ -29,12 +29,16 @@ _COMMON_MAIN_NAMES = ("main.tex", "ms.tex", "paper.tex", "article.tex")
 
 @dataclass(frozen=True)
 class Paper:
-    """The .tex files of one paper. main: the file to start from, None when not yet known."""
+    """The .tex files of one paper. main: the file to start from, None when not yet known.
+
+    unread: parts that were too many or too large to load, with the reason.
+    """
 
     identity: str
     uri: str
     files: Mapping[str, str]
     main: str | None
+    unread: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -131,10 +135,10 @@ def _folder_papers(root: Path, names: Sequence[str], funnel: Funnel) -> Iterator
             continue
         mains.add(name)
         own = latex_inputs.with_parts(main, files)
-        parts.update(posixpath.join(folder, path) for path in own)
-        funnel.keep("read", "".join(own.values()))
+        parts.update(posixpath.join(folder, path) for path in (*own.texts, *own.unread))
+        funnel.keep("read", "".join(own.texts.values()))
         identity = posixpath.splitext(name.removeprefix("corpus/").removeprefix("arxiv/"))[0]
-        yield Paper(identity, name, own, main)
+        yield Paper(identity, name, own.texts, main, own.unread)
     for _ in readable - mains - parts:
         funnel.reject("read", "part of no paper")
 
@@ -266,7 +270,7 @@ def _clean(job: Job) -> tuple[Document | None, Funnel]:
     if main is None:
         funnel.reject("main file", "no main file", raw, paper.uri)
         return None, funnel
-    resolved = latex_inputs.resolve_inputs(main, paper.files)
+    resolved = latex_inputs.resolve_inputs(main, paper.files, paper.unread)
     for reason in resolved.lost.elements():
         funnel.reject("read", reason, "", paper.uri)
     source = reveal(resolved.text)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections import Counter
-from collections.abc import Mapping
+from collections import Counter, deque
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 
 from tasks.corpus.sources.latex_comments import strip_comments
@@ -52,15 +52,20 @@ def is_part(stripped: str) -> bool:
     return bool(_PART_CLASS.search(stripped))
 
 
-def resolve_inputs(name: str, files: Mapping[str, str]) -> Resolved:
+def resolve_inputs(
+    name: str, files: Mapping[str, str], unread: Mapping[str, str] | None = None
+) -> Resolved:
     r"""Source of ``files[name]`` with every part in its place, without comments.
 
     Only names inside ``files`` (the paper's own, POSIX paths) are found: an absolute path or one
     that climbs out of the paper gives nothing, like a file that is not there. Depth, number and
     total size are bounded, and a file does not include itself. Of a part that is a document of its
-    own (``\subfile``) the body is put in.
+    own (``\subfile``) the body is put in. ``unread`` are files of the paper that :func:`with_parts`
+    did not load, with the reason.
     """
     result = Resolved()
+    unread = unread or {}
+    known = files.keys() | unread.keys()
     stripped: dict[str, str] = {}
     left = MAX_CHARACTERS
 
@@ -78,7 +83,7 @@ def resolve_inputs(name: str, files: Mapping[str, str]) -> Resolved:
         for match in _INPUT.finditer(text):
             if _is_template(match):
                 continue
-            target = _find(match, path, name, files)
+            target = _find(match, path, name, known)
             reason = refusal(target, stack)
             parts.append(text[position : match.start()])
             position = match.end()
@@ -95,6 +100,8 @@ def resolve_inputs(name: str, files: Mapping[str, str]) -> Resolved:
             return "too many parts"
         if target is None:
             return "part not in the paper"
+        if target in unread:
+            return unread[target]
         if target in stack:
             return "part includes itself"
         if len(stack) > MAX_DEPTH:
@@ -105,18 +112,39 @@ def resolve_inputs(name: str, files: Mapping[str, str]) -> Resolved:
     return result
 
 
-def with_parts(name: str, files: Mapping[str, str]) -> dict[str, str]:
-    """Texts of ``name`` and of the files that it puts in, directly or through others."""
-    texts = {name: files[name]}
-    unread = [name]
-    while unread:
-        current = unread.pop()
-        for match in _INPUT.finditer(strip_comments(texts[current])):
+@dataclass
+class Loaded:
+    """A main file and the files it puts in. unread: those left out, with the reason."""
+
+    texts: dict[str, str]
+    unread: dict[str, str] = field(default_factory=dict)
+
+
+def with_parts(name: str, files: Mapping[str, str]) -> Loaded:
+    """Texts of ``name`` and of the files that it puts in, first directly, then through others.
+
+    Bounded like :func:`resolve_inputs`, so that no more is held at once than it can put in.
+    """
+    result = Loaded({name: files[name]})
+    left = MAX_CHARACTERS - len(result.texts[name])
+    unsearched = deque([name])
+    while unsearched:
+        current = unsearched.popleft()
+        for match in _INPUT.finditer(strip_comments(result.texts[current])):
             target = None if _is_template(match) else _find(match, current, name, files)
-            if target is not None and target not in texts:
-                texts[target] = files[target]
-                unread.append(target)
-    return texts
+            if target is None or target in result.texts or target in result.unread:
+                continue
+            if len(result.texts) > MAX_PARTS:
+                result.unread[target] = "too many parts"
+                continue
+            text = files[target]
+            if len(text) > left:
+                result.unread[target] = "parts too large"
+                continue
+            left -= len(text)
+            result.texts[target] = text
+            unsearched.append(target)
+    return result
 
 
 def _is_template(match: re.Match[str]) -> bool:
@@ -124,7 +152,7 @@ def _is_template(match: re.Match[str]) -> bool:
     return "#" in match.group()
 
 
-def _find(match: re.Match[str], current: str, main: str, files: Mapping[str, str]) -> str | None:
+def _find(match: re.Match[str], current: str, main: str, files: Container[str]) -> str | None:
     r"""LaTeX looks from the main file's folder; some papers count from the including file's.
 
     ``\subimport`` always counts from the including file's.

@@ -348,3 +348,31 @@ def test_parts_made_to_explode_are_bounded() -> None:
     resolved = latex_inputs.resolve_inputs("0.tex", files)
     assert time.monotonic() - started < 5
     assert resolved.lost["too many parts"] > 0
+
+
+def test_parts_of_a_folder_s_paper_are_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What does not fit is neither loaded nor called a part of no paper, but a lost part."""
+    head = "\\documentclass{article}\\begin{document}\\section{S}"
+    numbers = range(20)
+    inputs = "".join(f" \\input{{parts/{n}}}" for n in numbers)
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "main.tex").write_text(f"{head}{inputs} End\\end{{document}}")
+    for n in numbers:
+        (tmp_path / f"parts/{n}.tex").write_text("%" * 1000 + f"\nPart {n}.")
+    for limit, kept, reason in (
+        ("MAX_CHARACTERS", 3, "parts too large"),
+        ("MAX_PARTS", 4, "too many parts"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(latex_inputs, limit, 4000 if limit == "MAX_CHARACTERS" else 4)
+            (document,), funnel = collect(tmp_path)
+        words = [f"Part {n}." for n in range(kept)]
+        assert " ".join(document.text.split()) == " ".join(["\\section{S}", *words, "End"])
+        assert document.meta["parts"] == kept and document.meta["parts_lost"] == 20 - kept
+        counts = {row["filter"]: row for row in funnel.rows()}
+        assert counts["read"]["rejected"] == {reason: 20 - kept}
+        loaded = (tmp_path / "main.tex").stat().st_size + 1008 * kept
+        assert counts["read"]["characters_out"] == loaded
+        assert counts["main file"]["characters_in"] == loaded
