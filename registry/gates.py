@@ -298,7 +298,12 @@ def _license_gate(policy: GatePolicy, facts: Facts) -> Gate:
     if facts.licenses is None:
         return _gate("licences", True, "no stage recorded the licences of its documents")
     allowed = set(policy.allowed_licenses)
-    others = {name: n for name, n in sorted(facts.licenses.items()) if name not in allowed and n}
+    # A document under two licences at once needs both of them allowed.
+    others = {
+        name: n
+        for name, n in sorted(facts.licenses.items())
+        if n and not allowed.issuperset(name.split(" AND "))
+    }
     detail = ", ".join(f"{n} documents under {name or 'no licence'}" for name, n in others.items())
     return _gate("licences", bool(others), detail or "all allowed", not_allowed=others)
 

@@ -198,6 +198,16 @@ def test_sample_benchmarks_do_not_speak_for_a_real_model() -> None:
         (CLEAN, {"allowed_licenses": ["MIT"]}, ["licences"]),
         (Facts(lineage_problems=(), licenses={"MIT": 3}), {"allowed_licenses": ["MIT"]}, []),
         (
+            Facts(lineage_problems=(), licenses={"Apache-2.0 AND MIT": 2}),
+            {"allowed_licenses": ["MIT", "Apache-2.0"]},
+            [],
+        ),
+        (
+            Facts(lineage_problems=(), licenses={"Apache-2.0 AND MIT": 2}),
+            {"allowed_licenses": ["MIT"]},
+            ["licences"],
+        ),
+        (
             Facts(lineage_problems=(), licenses={"MIT": 3, "GPL-3.0": 1}),
             {"allowed_licenses": ["MIT"]},
             ["licences"],
