@@ -11,13 +11,19 @@ from prefect.cache_policies import NO_CACHE
 from pydantic import BaseModel, ConfigDict
 
 from registry.artifacts import ArtifactRef
-from registry.data_folders import DataFolderUsed, data_folders_of, record_data_folder
+from registry.data_folders import (
+    DataFolderUsed,
+    evaluation_folder,
+    making_folders,
+    record_data_folder,
+)
 from registry.settings import Settings, load_settings
 from tasks.environment import environment_facts
 from tasks.locks import exclusive
 from tasks.runner import RunContext, Workplace, settled
 
 MARKER = "SAMPLE.json"
+log = logging.getLogger("arriero")
 
 
 class DataFolder(BaseModel):
@@ -64,27 +70,32 @@ def folder_for(
 ) -> str | None:
     """The data folder to name to :func:`find_data` for work on a model that exists.
 
-    What the form names; else ARRIERO_DATA; else the folder of the model's last evaluation, or one
-    that it was made from. With ``as_last`` that one comes before ARRIERO_DATA. None: find_data
-    takes ARRIERO_DATA or makes the sample.
+    What the form names; else ARRIERO_DATA; else the folder of the model's last evaluation; else one
+    that it was made from. With ``as_last`` the last evaluation's comes before ARRIERO_DATA. None:
+    find_data takes ARRIERO_DATA or makes the sample.
 
     Raises:
-        ValueError: a model made from real data would be evaluated on the sample.
+        ValueError: no folder is known, or the last one is gone: a model made from real data would
+            be evaluated on other data, or on the sample, unasked.
     """
-    if named or (place.settings.data is not None and not as_last):
+    configured = place.settings.data is not None
+    if named or (configured and not as_last):
         return named
     sample = place.store.manifest(model).sample
-    known = data_folders_of(place.registry, model, sample=sample)
+    last = evaluation_folder(place.registry, model, sample=sample)
     # One that a finetuning read may hold instructions only.
+    known = [last] if last else making_folders(place.registry, model, sample=sample)
     for part in ("bench", "corpus"):
         for folder in known:
             if (Path(folder.root) / part).is_dir():
                 return folder.root
-    if place.settings.data is None and not sample:
-        last = f" {known[0].root} has no bench/ or corpus/ (any more)." if known else ""
+    gone = f" {known[0].root} has no bench/ or corpus/ (any more)." if known else ""
+    if configured:
+        log.warning("model %s is evaluated on ARRIERO_DATA.%s", model.digest[:12], gone)
+    elif not sample:
         raise ValueError(
             f"model {model.digest[:12]} was made from real data, and no data folder is known to"
-            f" evaluate it on.{last} Name one in the form's field `data`, or set ARRIERO_DATA"
+            f" evaluate it on.{gone} Name one in the form's field `data`, or set ARRIERO_DATA"
         )
     return None
 

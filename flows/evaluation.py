@@ -44,8 +44,8 @@ class EvaluationFlowParameters(BaseModel):
     same_as_last: bool = Field(
         False,
         title="Same as last time",
-        description="Take benchmarks, limits and data folder of the model's last evaluation where"
-        " there is one; what did not change is then found, not computed.",
+        description="Take benchmarks, limits and data folder (before ARRIERO_DATA) of the model's"
+        " last evaluation where there is one; what did not change is then found, not computed.",
     )
     evaluation: EvaluationParameters = Field(
         default_factory=EvaluationParameters,

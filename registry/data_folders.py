@@ -36,22 +36,30 @@ def record_data_folder(registry: Registry, run_id: str, folder: DataFolderUsed) 
     record_event(registry, EVENT, folder.model_dump(mode="json"), run_id=run_id)
 
 
-def data_folders_of(
+def evaluation_folder(
     registry: Registry, model: ArtifactRef, *, sample: bool
-) -> list[DataFolderUsed]:
-    """Folders that evaluations of a model's content read, newest first, then those of its making.
+) -> DataFolderUsed | None:
+    """The folder that the newest evaluation of a model's content read; None where none is known.
 
-    sample: whether the model itself was made from the sample, which says nothing about another
-    one. Empty where no recorded flow tells, as in a registry that adopted a store.
+    sample: whether the model itself was made from the sample, which says nothing about another one.
     """
     evaluations = select(Evaluation.artifact_key).where(Evaluation.model_digest == model.digest)
-    made_from = [artifact.key for artifact in ancestors(registry, model.key)]
     with registry.reading() as session:
-        payloads = [
-            payload
-            for keys in (list(session.scalars(evaluations)), made_from)
-            for payload in (session.scalars(_events(keys)) if keys else ())
-        ]
+        keys = list(session.scalars(evaluations))
+    return next(iter(_folders(registry, keys, model, sample)), None)
+
+
+def making_folders(registry: Registry, model: ArtifactRef, *, sample: bool) -> list[DataFolderUsed]:
+    """Folders that a model was made from, newest first: of the corpus, of the instructions."""
+    keys = [artifact.key for artifact in ancestors(registry, model.key)]
+    return _folders(registry, keys, model, sample)
+
+
+def _folders(
+    registry: Registry, artifact_keys: list[str], model: ArtifactRef, sample: bool
+) -> list[DataFolderUsed]:
+    with registry.reading() as session:
+        payloads = list(session.scalars(_events(artifact_keys))) if artifact_keys else []
     folders = dict.fromkeys(DataFolderUsed.model_validate(payload) for payload in payloads)
     return [
         folder
