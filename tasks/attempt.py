@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from prefect.context import TaskRunContext
 from pydantic import BaseModel
+from sqlalchemy.exc import SQLAlchemyError
 
 from registry import outbox, runs
 from registry.artifacts import ArtifactRef, Kind
@@ -65,7 +66,7 @@ class EventSink:
     """Events of a running stage; what the registry does not take now is offered again.
 
     A database that restarts must not end hours of training, nor hold up who watches it: after a
-    failure there is a pause. Raises nothing that the registry's state could cause.
+    failure there is a pause. Raises nothing that the database could cause.
     """
 
     def __init__(
@@ -91,7 +92,7 @@ class EventSink:
             return
         try:
             runs.record_events_once(self._registry, self._record_id, self._waiting)
-        except RegistryError as failure:
+        except (RegistryError, SQLAlchemyError) as failure:
             self._not_before = self._clock() + EVENT_PAUSE_S
             self._log.warning("%d events are not recorded yet: %s", len(self._waiting), failure)
         else:
@@ -179,6 +180,7 @@ class Attempt:
             if ref is None and staging is not None:
                 place.store.discard(staging)
             self._end(record_id, status, error, ref, log)
+            events.flush()  # the registry answers again, or _end would have raised
 
     def _verified_inputs(self) -> dict[str, Path]:
         paths: dict[str, Path] = {}

@@ -218,8 +218,7 @@ class _Watch:
 
 
 def _deliver(news: News, on_metrics: MetricsSink, on_events: EventsSink) -> None:
-    if news.events:
-        on_events(news.events)
+    on_events(news.events)  # none too: a sink that could not deliver tries again
     for line in news.points:
         numbers = {k: float(v) for k, v in line.items() if isinstance(v, int | float)}
         on_metrics(numbers, int(numbers.pop("step")))
