@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
@@ -18,7 +19,7 @@ FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 # Prefect on SQLite answers 503 when two writers met, and has changed nothing; just after a start,
 # when its services take up what was left, that is common.
 BUSY = 503
-BUSY_WAITS_S = (0.25, 0.5, 1.0, 2.0, 4.0, 4.0, 4.0)
+BUSY_WAITS_S = (0.25, 0.5, 1.0, 2.0, 4.0)
 
 
 class ApiError(RuntimeError):
@@ -149,13 +150,18 @@ def child_flow_runs(api: str, root_id: str) -> list[dict[str, Any]]:
     return rows
 
 
-def active_runs(api: str) -> list[dict[str, Any]]:
-    """Flow runs that are due or under way; runs scheduled for later are left alone."""
+def active_runs(api: str, *, due: bool = False) -> list[dict[str, Any]]:
+    """Flow runs under way, with ``due`` also those whose time has come; later ones are left out."""
+    now = datetime.now(UTC).isoformat()
+    states = ["PENDING", "RUNNING", "CANCELLING", *(["SCHEDULED"] if due else [])]
     rows: list[dict[str, Any]] = _post(
         api,
         "/flow_runs/filter",
         {
-            "flow_runs": {"state": {"type": {"any_": ["PENDING", "RUNNING", "CANCELLING"]}}},
+            "flow_runs": {
+                "state": {"type": {"any_": states}},
+                **({"expected_start_time": {"before_": now}} if due else {}),
+            },
             "limit": 200,
         },
     )

@@ -11,10 +11,12 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import httpx
 import yaml
 
 from flows import client
@@ -68,9 +70,14 @@ def register(home: Path, api: str, env: dict[str, str], say: Callable[[str], Non
                 client.replace_automation(api, before[name]["id"], changed)
             else:
                 client.create_automation(api, automation)
-    finally:
-        there = _restore_switches(api, before.keys() | off, off)
-        atomic_write_json(switched_off, sorted(off - there))  # a trigger not yet made anew
+    except BaseException:
+        # What went wrong is told, not that the switches could not be restored either: the next
+        # call has them from the file.
+        with suppress(client.ApiError, httpx.HTTPError):
+            there = _restore_switches(api, before.keys() | off, off)
+            atomic_write_json(switched_off, sorted(off - there))  # a trigger not yet made anew
+        raise
+    _restore_switches(api, before.keys() | off, off)
     switched_off.unlink()
     atomic_write_json(record, fingerprint)
 

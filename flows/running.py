@@ -22,6 +22,7 @@ from registry.database import open_registry, upgrade
 from registry.settings import Settings, load_settings
 
 POLL_S = 1.0
+SETTLE_S = 120.0  # for what an automation started; a process that imports torch, on a busy machine
 PATIENCE_S = 300.0  # of a server that does not answer, for example while its disk is busy
 SHOWN = 3000  # characters of an error; some hold the tail of a log
 # How Prefect's logs repeat an error that is also in the state.
@@ -85,7 +86,7 @@ def run_pipeline(
             # The first signal asked for this end; every further one is impatience.
             asked = min(stop.count, 1)
             # With --once, what the automation started for a new model may still be at work.
-            settle_s = 45.0 if once and status == 0 else 0.0
+            settle_s = SETTLE_S if once and status == 0 else 0.0
             stack.stop(settings, say, settle_s=settle_s, hurry=lambda: stop.count > asked)
     return status
 

@@ -356,8 +356,10 @@ def _cancel_active_runs(
     # A run that an automation started is often at its end: cancelling it would only leave a
     # cancelled row behind.
     deadline = time.monotonic() + settle_s
-    while (active := client.active_runs(api)) and time.monotonic() < deadline and not hurry():
+    while time.monotonic() < deadline and not hurry() and client.active_runs(api, due=True):
         time.sleep(0.5)
+    # One that is due and was not begun stays: the next worker takes it.
+    active = client.active_runs(api)
     for run in active:
         say(f"cancelling flow run {run['name']}")
         try:

