@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 
 # Lines that tools read, and code that may stand above a licence: kept, and never part of a run of
-# line comments. First those of any language, then each family's.
+# line comments. First those of any language, then each family's. "@license" is for the reader.
 _ANY = r"#!|<\?|.*-\*-.*-\*-|\W*(?:vim?|ex):"
 _HASH = (
     r"#.*coding[:=]|#\s*shellcheck\s|#requires\s|#\s*noqa\b|#\s*(?:cython|distutils|type|mypy"
@@ -20,7 +20,7 @@ _HASH = (
 )
 _USE = r"[\"']use \w+[\"'];?\s*$"
 _C = (
-    rf"#|{_USE}|//go:|//\s*\+build|//\s*@|//>|///\s*<|//\s*swift-tools-version"
+    rf"#|{_USE}|//go:|//\s*\+build|//\s*@(?!licen[cs]e\b)|//>|///\s*<|//\s*swift-tools-version"
     r"|//\s*(?:eslint|jshint|jslint|prettier|tslint|istanbul|clang-format|nolint)"
 )
 
@@ -69,7 +69,9 @@ SYNTAX = {
     "f90": Syntax(("!",), kept=r"!(?:\$|dir\$|dec\$)|#"),
     "hs": Syntax(("--",), (("{-", "-}"),), not_block="#", kept=r"\{-#|-{2,}[!#$%&*+./<=>?@\\^|~:]"),
     "jl": Syntax(("#",), (("#=", "=#"),), kept=_HASH),
-    "lua": Syntax(("--",), tuple((f"--{o}", c) for o, c in _BRACKETS), kept=r"---?\s*@"),
+    "lua": Syntax(
+        ("--",), tuple((f"--{o}", c) for o, c in _BRACKETS), kept=r"---?\s*@(?!licen[cs]e\b)"
+    ),
     "ml": Syntax(block=(("(*", "*)"),), kept="#"),
     "pas": Syntax(("//",), (("{", "}"), ("(*", "*)")), not_block="$"),
     "php": Syntax(("//", "#"), (("/*", "*/"),), kept=r"#\["),

@@ -6,7 +6,7 @@ import re
 from functools import lru_cache
 
 from tasks.corpus.sources.comments import Comment, leading_comments
-from tasks.corpus.sources.licenses import license_of_text
+from tasks.corpus.sources.license_texts import license_of_notice
 
 # Sentences that only copyright and licence notices hold. The bare words do not count: a comment
 # may speak of licence plates, or of a licence that the code reads.
@@ -40,7 +40,19 @@ _GRANT = re.compile(
     r"|\b(?:use|purposes?) only\b|\bnot for\b|\bdo not use\b|\buse (?:is|of)\b"
     r"|\bthis (?:software|program|code|work|library|package|project|model)\b[^.]{0,40} only\b"
     r"|\b(?:may|must|shall|can ?not|can only)\b(?: not| only)?(?: be)?"
-    r" (?:us|cop|modif|distribut|redistribut|sell|sold)",
+    r" (?:us|cop|modif|distribut|redistribut|sell|sold)"
+    r"|\b(?:users?|you|licensees?|recipients?) (?:may|must|shall|can|are) ?not\b"
+    r"|\bfree of charge\b|\bno (?:\w+ ){0,2}(?:use|usage)\b|\b(?:is|are) subject to\b"
+    r"|\b(?:terms|conditions|restrictions|limitations)(?: may| also)? apply\b"
+    r"|commons clause|hippocratic|996\.icu|anti-?996|good, not evil|acceptable use policy",
+    re.IGNORECASE,
+)
+# Sentences that are a condition by themselves, where a paragraph opens with them or a line does
+# that does not go on with a sentence.
+_CONDITION = re.compile(
+    r"\W*(?:subject to\b|only for\b|(?:for |only |strictly |purely |solely )*non-? ?commercial"
+    r"(?:\W+(?:use|usage|purposes?|projects?|software|only|and|or|academic|educational|research"
+    r"|personal|private))*\W*$)",
     re.IGNORECASE,
 )
 _SPDX = re.compile(r"SPDX-License-Identifier:[ \t]*([^\n]+)")
@@ -74,9 +86,8 @@ def without_license_header(text: str, extension: str) -> tuple[str, str]:
         legal = {n for numbers, flat in paragraphs if _LEGAL.search(flat) for n in numbers}
         if not legal:
             continue
-        declared += declared_licenses(
-            "\n".join(inner[n] for n in sorted(legal)), _granting(paragraphs)
-        )
+        notice = "\n".join(inner[n] for n in sorted(legal))
+        declared += declared_licenses(notice, "\n".join(inner), _granting(inner, paragraphs))
         kept += lines[at : comment.first]
         rest = _rest(lines, comment, inner, legal)
         kept += rest
@@ -88,20 +99,23 @@ def without_license_header(text: str, extension: str) -> tuple[str, str]:
         declared += _of_docstring(lines, comments[-1].last if comments else 0)
         if "__license__" in text:
             for name in _DUNDER.findall(text):
-                declared += declared_licenses(f"License: {name}", name)
+                declared += declared_licenses(f"License: {name}", f"License: {name}", name)
     names = dict.fromkeys(declared)
     return body, " AND ".join(name if len(names) == 1 else f"({name})" for name in names)
 
 
 @lru_cache(maxsize=64)  # the files of a project mostly open with the same words
-def declared_licenses(notice: str, granting: str) -> tuple[str, ...]:
+def declared_licenses(notice: str, around: str, granting: str) -> tuple[str, ...]:
     """Licences that a notice declares, each once: its SPDX identifiers, else what it says in words.
 
-    Conditions count only in ``granting``, the paragraphs around it that grant or refuse use.
+    A licence that is not permitted counts wherever the comment ``around`` the notice names it: its
+    name often stands alone, and a file refused for nothing is cheaper than one taken against its
+    licence. Conditions count only in ``granting``, the paragraphs that grant or refuse use.
     """
     expressions = [match.strip(" \t*/#-><%;").strip() for match in _SPDX.findall(notice)]
     if not expressions:
-        expressions = [license_of_text(_flat(notice.split("\n")), granting)]
+        own, whole = (_flat(text.split("\n")) for text in (notice, around))
+        expressions = [license_of_notice(own, whole, granting)]
     return tuple(dict.fromkeys(filter(None, expressions)))
 
 
@@ -135,9 +149,21 @@ def _paragraphs(inner: list[str]) -> list[tuple[list[int], str]]:
     return found
 
 
-def _granting(paragraphs: list[tuple[list[int], str]]) -> str:
+def _granting(inner: list[str], paragraphs: list[tuple[list[int], str]]) -> str:
     """The paragraphs that can add a condition; a full stop keeps each one's words to itself."""
-    return ". ".join(flat for _, flat in paragraphs if _GRANT.search(flat))
+    return ". ".join(
+        flat
+        for numbers, flat in paragraphs
+        if _GRANT.search(flat)
+        or _CONDITION.match(flat)
+        or any(_CONDITION.match(inner[n]) and _begins(inner, n, numbers[0]) for n in numbers)
+    )
+
+
+def _begins(inner: list[str], number: int, first: int) -> bool:
+    """Whether a sentence begins with a line of the paragraph that opens on line ``first``."""
+    before = _flat([inner[number - 1]]) if number > first else "."
+    return before.endswith((".", ";", ":", "!")) or _LEGAL.search(before) is not None
 
 
 def _rest(lines: list[str], comment: Comment, inner: list[str], legal: set[int]) -> list[str]:
@@ -180,4 +206,4 @@ def _of_docstring(lines: list[str], at: int) -> tuple[str, ...]:
     paragraphs = _paragraphs(own)
     stated = [ns for ns, flat in paragraphs if _ITSELF.search(flat) or _LEGAL.search(flat)]
     notice = "\n".join(own[number] for numbers in stated for number in numbers)
-    return declared_licenses(notice, _granting(paragraphs))
+    return declared_licenses(notice, text, _granting(own, paragraphs))

@@ -9,18 +9,24 @@ from __future__ import annotations
 
 import re
 
+# By its full name; the short one counts where it is said to be a licence or has a version.
 _GNU = re.compile(
     r"gnu (?:(affero|lesser|library) )?(?:general )?public licen[cs]e"
     r"|(?:licen[cs]e[ds]?|under|terms of)\b[^.]{0,40}?\b(a|l)?gpl(?:v?\d|\b)"
+    r"|\b(a|l)?gpl(?:[- ]?(?:v|version )?\d| licen[cs]e)|\bgnu (a|l)?gpl\b"
 )
 _GNU_NAMES = {"affero": "AGPL", "lesser": "LGPL", "library": "LGPL", "a": "AGPL", "l": "LGPL"}
+# A choice offered in prose, and its permissive sides.
+_DUAL = re.compile(r"\bdual\b[^.]{0,80}")
+_SIDES = (("MIT", re.compile(r"\bmit\b")), ("BSD", re.compile(r"\bbsd\b")),
+          ("Apache", re.compile(r"\bapache\b")))  # fmt: skip
 # Where MPL and the LLVM exception say with which licences their software can be combined.
 _COMBINED = re.compile(
     r"secondary licen[cs]es?\W+means either the gnu [^.]{0,60}2\.0[^.]{0,80}2\.1[^.]{0,80}3\.0"
     r"|with software that is licensed under the gplv2|conflicts with the conditions of the gplv2"
 )
 _OTHERS = (
-    ("MPL", re.compile(r"mozilla public licen[cs]e|\bmpl[- ]?v?\d\.\d")),
+    ("MPL", re.compile(r"mozilla public licen[cs]e|\bmpl[-/ ]?v?\d\.\d")),
     ("EPL", re.compile(r"eclipse public licen[cs]e")),
     ("CDDL", re.compile(r"common development and distribution licen[cs]e")),
     ("EUPL", re.compile(r"european union public licen[cs]e")),
@@ -83,19 +89,26 @@ _RIDERS = (
 RESTRICTED = "LicenseRef-restricted-"
 
 
-def license_of_text(text: str, conditions: str | None = None) -> str:
+def license_of_text(text: str) -> str:
     """Licences that a text holds or names, joined with AND; "" when it is none that is known.
 
     The permissive ones come first, then others. Only a text without others is searched for riders,
     named ``LicenseRef-restricted-...``: another licence has conditions of its own. A text that
-    offers a choice is not told from one that asks for both; both names are given. ``conditions`` is
-    what is searched for riders where that is not the text itself.
+    offers a choice is not told from one that asks for both; both names are given.
     """
-    flat = _flat(text)
-    found = others(flat)
-    if not found:
-        found = riders(flat if conditions is None else _flat(conditions))
-    return " AND ".join(_permissive(flat) + found)
+    return license_of_notice(text, text, text)
+
+
+def license_of_notice(notice: str, around: str, conditions: str) -> str:
+    """As :func:`license_of_text`, of a notice that stands in a longer text.
+
+    Only the notice itself gives a permissive licence. Any other counts wherever it is named in
+    ``around``, the notice and what stands about it; riders count in ``conditions``.
+    """
+    whole = _flat(around)
+    found = others(whole)
+    names = _permissive(_flat(notice)) + (_sides(whole) if found else [])
+    return " AND ".join(dict.fromkeys(names + (found or riders(_flat(conditions)))))
 
 
 def _flat(text: str) -> str:
@@ -115,13 +128,19 @@ def _permissive(flat: str) -> list[str]:
     return found
 
 
+def _sides(flat: str) -> list[str]:
+    """Permissive licences that are one side of a choice with another licence."""
+    offers = _DUAL.findall(flat)
+    return [name for name, side in _SIDES if any(map(side.search, offers))]
+
+
 def others(flat: str) -> list[str]:
     """Licences other than MIT, BSD and Apache named in lower-case text on one line."""
     found = [name for name, pattern in _OTHERS if pattern.search(flat)]
     gnu = _GNU.search(_COMBINED.sub(" ", flat))
     if gnu is not None:
         # The first names the text: the GPL and the LGPL speak of their sisters further down.
-        found.insert(0, _GNU_NAMES.get(gnu[1] or gnu[2] or "", "GPL"))
+        found.insert(0, _GNU_NAMES.get(next(filter(None, gnu.groups()), ""), "GPL"))
     return found
 
 

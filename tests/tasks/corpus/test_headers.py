@@ -9,6 +9,7 @@ import pytest
 from tasks.corpus.sources import comments, github
 from tasks.corpus.sources.headers import without_license_header
 from tasks.corpus.sources.license_texts import license_of_text
+from tasks.corpus.sources.licenses import permitted, refusal
 
 APACHE = (
     'Licensed under the Apache License, Version 2.0 (the "License");\n'
@@ -131,6 +132,11 @@ def test_only_the_notices_of_a_comment_go() -> None:
         ("py", "# License: GPLv3\nx = 1", "GPL"),
         ("py", "# Copyright 2020 X\nx = 1", ""),
         ("css", "#license { color: GPL }", ""),
+        ("js", "/**\n * Copyright 2010 Foo\n *\n * @license GPL-3.0-or-later\n */\nx;", "GPL"),
+        ("js", "// Copyright 2010 Foo\n// @license GPL-3.0-or-later\nx;", "GPL"),
+        ("lua", "-- Copyright 2010 Foo\n--- @license GPL-3.0-or-later\nlocal x", "GPL"),
+        ("php", "/*\n * Copyright (C) 2010 Foo\n *\n * GNU General Public License, version 2 or"
+         " later.\n */\n", "GPL"),
     ],
 )  # fmt: skip
 def test_what_headers_declare(extension: str, source: str, license_name: str) -> None:
@@ -146,6 +152,8 @@ def test_what_headers_declare(extension: str, source: str, license_name: str) ->
         "Layout engine with the following restrictions: no floats.",
         "Tests for the non-commercial flag.",
         "Metrics that the trainer computes only for evaluation.",
+        "Metrics that the trainer computes\n# only for evaluation.",
+        "Solver of problems that are optimised\n# subject to additional limitations.",
     ],
 )
 def test_what_a_file_is_about_adds_no_condition(words: str) -> None:
@@ -157,8 +165,16 @@ def test_what_a_file_is_about_adds_no_condition(words: str) -> None:
     assert without_license_header(f"# {words}\n#\n{notice}\nx = 1", "py")[1] == "Apache-2.0"
     module = f'"""{words}\n\nThis module is {APACHE[0].lower()}{APACHE[1:]}\n"""\nx = 1'
     assert without_license_header(module, "py")[1] == "Apache-2.0"
+
+
+def test_what_a_file_is_about_counts_where_it_names_another_licence() -> None:
+    # Nothing tells it from a licence's name in a paragraph of its own: refused, to be safe.
     reader = "# Copyright 2019 Foo Inc.\n#\n# Reads files of the GNU General Public License.\nx"
-    assert without_license_header(reader, "py")[1] == ""
+    assert without_license_header(reader, "py")[1] == "GPL"
+    apart = "# Reads files of the GNU General Public License.\n\n# Copyright 2019 Foo Inc.\nx"
+    assert without_license_header(apart, "py")[1] == ""
+    permissive = "# Copyright 2019 Foo Inc.\n#\n# Tells the Apache License Version 2.0 apart.\nx"
+    assert without_license_header(permissive, "py")[1] == ""
 
 
 @pytest.mark.parametrize(
@@ -177,6 +193,16 @@ def test_what_a_file_is_about_adds_no_condition(words: str) -> None:
          "additional-terms"),
         ("Proprietary and confidential.", "proprietary"),
         ("Copying this file is strictly prohibited.", "proprietary"),
+        ("Non-commercial.", "noncommercial"),
+        ("Strictly for non-commercial and academic use", "noncommercial"),
+        ("Free of charge for noncommercial projects.", "noncommercial"),
+        ("Only for teaching.", "noncommercial"),
+        ("Users must not be in the military.", "field-of-use"),
+        ("No military use.", "field-of-use"),
+        ("Subject to additional terms in TERMS.txt.", "additional-terms"),
+        ("It is subject to additional terms.", "additional-terms"),
+        ("Additional restrictions apply.", "additional-terms"),
+        ("With the Commons Clause.", "Commons-Clause"),
     ],
 )  # fmt: skip
 def test_what_a_header_allows_and_forbids_is_a_condition(words: str, name: str) -> None:
@@ -208,11 +234,44 @@ def test_what_a_header_allows_and_forbids_is_a_condition(words: str, name: str) 
         ("This is free and unencumbered software released into the public domain.", "Unlicense"),
         ("Permission is granted to anyone, subject to the following restrictions:\n//\n"
          "// 2. Altered source versions must be plainly marked as such.", "Zlib"),
+        ("@license GPL-3.0-or-later", "GPL"),
+        ("@license GNU General Public License v3", "GPL"),
+        ("GNU General Public License, version 2 or later.", "GPL"),
+        ("License GPL-3.0-or-later", "GPL"),
+        ("License - GPLv3", "GPL"),
+        ("Licence GPL v2", "GPL"),
+        ("GPL-2.0-or-later", "GPL"),
+        ("GNU GPL", "GPL"),
+        ("LGPL v2.1+", "LGPL"),
+        ("Under GNU General Public License v3.", "GPL"),
+        ("This code is under the GPL v3.", "GPL"),
+        ("Dual licensed GPL v2", "GPL"),
+        ("Dual-licensed: MIT or GPL (at your option)", "MIT AND GPL"),
+        ("Dual MIT and GPL licenses:\n//  http://www.gnu.org/...", "MIT AND GPL"),
+        ("Dual licensed under the LGPL or the Apache License 2.0", "Apache AND LGPL"),
+        ("GNU Lesser General Public License (LGPL) version 2.1", "LGPL"),
+        ("GNU Affero General Public License v3 or later (AGPLv3+)", "AGPL"),
+        ("https://www.mozilla.org/MPL/2.0/ Mozilla Public License", "MPL"),
+        ("https://www.mozilla.org/MPL/2.0/", "MPL"),
     ],
 )  # fmt: skip
 def test_a_licence_named_in_a_paragraph_of_its_own(words: str, name: str) -> None:
-    source = f"// Copyright 2020 X\n//\n// {words}\nx;"
-    assert without_license_header(source, "c")[1] == name
+    code = f"// Copyright 2020 X\n//\n// {words}\nx;"
+    assert without_license_header(code, "c")[1] == name
+    block = words.replace("\n//", "\n *")
+    code = f"/**\n * Copyright (C) 2010 Foo\n *\n * {block}\n */\nx;"
+    assert without_license_header(code, "c")[1] == name
+    lines = words.replace("\n//", "\n")
+    module = f'"""This module is distributed under its licence.\n\n{lines}\n"""\nx = 1'
+    assert without_license_header(module, "py")[1] == name
+
+
+@pytest.mark.parametrize("side", ["MIT", "BSD", "Apache"])
+def test_a_choice_in_prose_is_refused_as_mixed(side: str) -> None:
+    source = f"// Copyright 2020 X\n//\n// Dual-licensed: {side} or GPL (at your option)\nx;"
+    declared = without_license_header(source, "c")[1]
+    assert not permitted(declared)
+    assert refusal(declared) == f"licence mixed: {side} AND GPL"
 
 
 def test_a_notice_that_is_justified_with_spaces() -> None:
@@ -241,6 +300,13 @@ def test_a_licence_declared_many_times_is_one() -> None:
         "# Copyright 2020 X\n" + "#\n# may not be used\n" * 20_000,
         "# subject to the " + "a " * 150_000,
         "# gnu " + "a " * 150_000,
+        "# Copyright 2020 X\n# " + "dual " * 50_000 + "gpl 2",
+        "# Copyright 2020 X\n# non-commercial" + " " * 400_000 + ";a",
+        "# Copyright 2020 X\n# non-commercial" + " use only" * 40_000 + " a",
+        "# Copyright 2020 X\n# " + "for only " * 40_000,
+        "# Copyright 2020 X\n" + "# non-commercial\n" * 20_000,
+        "# Copyright 2020 X\n# " + "no use no " * 40_000,
+        "# Copyright 2020 X\n# " + "gnu gpl version " * 20_000,
         "# gnu general public license " + "." * 300_000,
         "# " + "copyright " * 40_000,
         "# copyright" + " " * 400_000 + ";",
