@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import importlib.metadata as metadata
 import re
@@ -46,7 +47,7 @@ def installed() -> Iterator[Package]:
             found.setdefault(name, distribution)  # the first on the path is the one imported
     for name, distribution in sorted(found.items()):
         files, record = [], []
-        listed = distribution.files or []
+        listed = _listed(distribution)
         for file in listed:
             path = file.as_posix()
             if path.startswith(("/", "../")) or _INSTALLER.search(path):
@@ -63,6 +64,26 @@ def installed() -> Iterator[Package]:
             tuple(sorted(files)),
             tuple(sorted(record)),
         )
+
+
+def _listed(distribution: metadata.Distribution) -> list[metadata.PackagePath]:
+    """Files that the installer recorded, whether they are still there or not.
+
+    Not ``Distribution.files``: later versions of Python leave out what is gone, and so does this
+    one once the `importlib_metadata` package was imported, by whatever library.
+    """
+    text = distribution.read_text("RECORD")
+    if text is None:
+        return list(distribution.files or [])
+    listed = []
+    for row in filter(None, csv.reader(text.splitlines())):
+        name, digest, size = (*row, "", "")[:3]  # only the name is always there
+        path = metadata.PackagePath(name)
+        path.hash = metadata.FileHash(digest) if digest else None
+        path.size = int(size) if size else None
+        path.dist = distribution
+        listed.append(path)
+    return listed
 
 
 def license_of_package(

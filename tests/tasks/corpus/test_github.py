@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import re
@@ -141,8 +142,9 @@ def test_documents_record_permitted_identifiers(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("finder", ["importlib.metadata", "importlib_metadata"])
 def test_a_package_records_the_permitted_side_and_may_lack_its_licence_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finder: str
 ) -> None:
     put(
         tmp_path,
@@ -154,7 +156,8 @@ def test_a_package_records_the_permitted_side_and_may_lack_its_licence_file(
             "tool__a_dot_py": CODE,
         },
     )
-    found = list(packages.metadata.distributions(path=[str(tmp_path)]))
+    # Imported by any library, the second one takes over for the first.
+    found = list(importlib.import_module(finder).distributions(path=[str(tmp_path)]))
     monkeypatch.setattr(packages.metadata, "distributions", lambda: found)
     funnel = Funnel("github")
     documents = list(github.read(tmp_path, [], CorpusParameters(github_packages=True), funnel))
