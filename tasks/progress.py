@@ -6,6 +6,7 @@ import logging
 import time
 import uuid
 from collections.abc import Callable
+from typing import cast
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.context import TaskRunContext
@@ -46,9 +47,9 @@ class TaskProgress:
         try:
             if self._artifact is None:
                 key = self._name.replace(".", "-").replace("_", "-")
-                self._artifact = create_progress_artifact(  # type: ignore[assignment]
-                    progress=percent, key=key, description=line
-                )
+                # Declared as "id or coroutine"; without a running event loop it is the id.
+                made = create_progress_artifact(progress=percent, key=key, description=line)
+                self._artifact = cast(uuid.UUID, made)
             else:
                 update_progress_artifact(
                     artifact_id=self._artifact, progress=percent, description=line

@@ -6,6 +6,7 @@ import multiprocessing
 import time
 import uuid
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -170,8 +171,8 @@ def make_slowly(out: Path) -> None:
 def _make_once(home: Path) -> None:
     from tasks.sample import make
 
-    make.make_sample = make_slowly  # type: ignore[assignment]
-    make_sample_once(Settings(home=home))
+    with mock.patch.object(make, "make_sample", make_slowly):
+        make_sample_once(Settings(home=home))
 
 
 def test_two_makers_make_one_sample(tmp_path: Path) -> None:

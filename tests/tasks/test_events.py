@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from registry.database import RegistryUnreachable
+from registry.database import Registry, RegistryUnreachable
 from tasks import attempt
 from tasks.attempt import EVENT_PAUSE_S, EventSink
 
@@ -16,7 +17,7 @@ Told = Sequence[tuple[str, Mapping[str, Any]]]
 
 
 def test_a_registry_that_does_not_answer_is_told_later(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     down, now = [True], [0.0]
     asked: list[int] = []
@@ -30,7 +31,8 @@ def test_a_registry_that_does_not_answer_is_told_later(
         return len(told)
 
     monkeypatch.setattr(attempt.runs, "record_events_once", record)
-    sink = EventSink(None, "run", logging.getLogger("events"), lambda: now[0])  # type: ignore[arg-type]
+    registry = Registry(f"sqlite:///{tmp_path / 'registry.sqlite'}")
+    sink = EventSink(registry, "run", logging.getLogger("events"), lambda: now[0])
     sink([])
     assert asked == []
     sink([("step-skipped", {"step": 3})])
