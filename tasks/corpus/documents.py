@@ -113,6 +113,7 @@ class Funnel:
         self.entries: dict[str, FunnelEntry] = {"read": FunnelEntry()}
         self.bad_files: list[dict[str, str]] = []
         self.notes: list[str] = []
+        self.place = ("", 0)
         self.rejected_rows: list[tuple[str, str, str, str]] = []
 
     def child(self) -> Funnel:
@@ -131,6 +132,15 @@ class Funnel:
         taken.notes, self.notes = self.notes, []
         taken.rejected_rows = self.take_rejected()
         return taken
+
+    def at(self, file: str, offset: int) -> bool:
+        """The reader turns to the record at ``offset`` of ``file``; False when it must pass it.
+
+        Called before the work on every record. offset: what finds the record again in its file
+        (a line, a byte, a member's number), as the source's module says.
+        """
+        self.place = (file, offset)
+        return True
 
     def declare(self, *filters: str) -> None:
         """Fix the order of filters that workers or empty sources may not meet in order."""
@@ -292,6 +302,11 @@ def write_documents(path: Path, documents: Iterable[Document]) -> int:
         for document in documents:
             file.write_document(document)
     return file.documents
+
+
+def document_files(folder: Path) -> list[Path]:
+    """Files of a documents artifact, in order: ``documents/00000.parquet`` and so on."""
+    return sorted((folder / "documents").glob("*.parquet"))
 
 
 def read_documents(path: Path, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:

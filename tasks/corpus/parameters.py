@@ -7,28 +7,26 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tasks.corpus.mixture import SOURCES, TABLE1
+from tasks.corpus.rules.arxiv import ArxivRules
+from tasks.corpus.rules.books import BookRules
+from tasks.corpus.rules.code import CodeRules
+from tasks.corpus.rules.languages import LanguageRules
+from tasks.corpus.rules.reading import ReadingRules
+from tasks.corpus.rules.split import SplitRules
+from tasks.corpus.rules.stackexchange import StackExchangeRules
+from tasks.corpus.rules.web import WebRules
+from tasks.corpus.rules.wikipedia import WikipediaRules
 
-WIKIPEDIA_LANGUAGES = (
-    "bg", "ca", "cs", "da", "de", "en", "es", "fr", "hr", "hu",
-    "it", "nl", "pl", "pt", "ro", "ru", "sl", "sr", "sv", "uk",
-)  # fmt: skip
-
-
-# Fields of CorpusParameters that decide the documents of one source, beside its cap.
-_EVERY_SOURCE = ("strict", "keep_rejected", "seed")
-_RULES: dict[str, tuple[str, ...]] = {
-    "commoncrawl": (
-        "web_language",
-        "language_threshold",
-        "minimum_characters",
-        "line_dedup_files",
-    ),
+# What the documents of each source depend on, beside its cap: models below, joined by
+# CorpusParameters into one flat form.
+_RULES: dict[str, tuple[type[BaseModel], ...]] = {
+    "commoncrawl": (WebRules,),
     "c4": (),
-    "github": ("code_max_line", "code_mean_line", "code_alphanumeric", "github_packages"),
-    "wikipedia": ("languages", "wikipedia_max_characters", "wikipedia_minimum_characters"),
-    "books": ("languages", "book_overlap"),
-    "arxiv": ("arxiv_expansions",),
-    "stackexchange": ("stackexchange_sites",),
+    "github": (CodeRules,),
+    "wikipedia": (LanguageRules, WikipediaRules),
+    "books": (LanguageRules, BookRules),
+    "arxiv": (ArxivRules,),
+    "stackexchange": (StackExchangeRules,),
 }
 
 
@@ -43,17 +41,11 @@ class SourceRules(BaseModel):
     )
 
 
-class MixtureRules(BaseModel):
+class MixtureRules(SplitRules):
     """The part of the corpus parameters that decides how documents become a corpus."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", title="Rules of the mixture")
 
-    validation_fraction: float = Field(
-        ..., title="Validation fraction", description="Share of documents held out, 0..1."
-    )
-    validation_minimum: int = Field(
-        ..., title="Validation minimum", description="Documents held out per source at least."
-    )
     seed: int = Field(..., title="Seed", description="Of the hash that chooses them.")
 
 
@@ -77,120 +69,21 @@ class SourceCap(BaseModel):
     )
 
 
-class CorpusParameters(BaseModel):
+class CorpusParameters(
+    ReadingRules,
+    SplitRules,
+    StackExchangeRules,
+    ArxivRules,
+    BookRules,
+    WikipediaRules,
+    CodeRules,
+    WebRules,
+    LanguageRules,
+):
     """From raw dumps to documents: rules of the seven sources, deduplication, split, mixture."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", title="Corpus")
 
-    languages: tuple[str, ...] = Field(
-        WIKIPEDIA_LANGUAGES,
-        title="Languages of Wikipedia and books",
-        description="ISO 639-1 codes kept in Wikipedia and books. Default: the paper's 20"
-        " languages in Latin or Cyrillic script (section 2.1).",
-        min_length=1,
-    )
-    web_language: str = Field(
-        "en",
-        title="Language of CommonCrawl",
-        description="ISO 639-1 code; other pages are removed. The paper keeps English.",
-        pattern="^[a-z]{2,3}$",
-    )
-    language_threshold: float = Field(
-        0.5,
-        title="Language threshold",
-        description="Least fastText probability of a page's language. Source: cc_net.",
-        ge=0.0,
-        le=1.0,
-    )
-    minimum_characters: int = Field(
-        300,
-        title="Shortest web page",
-        description="Characters a CommonCrawl page must keep after line deduplication. Source:"
-        " cc_net (min_len).",
-        ge=0,
-    )
-    line_dedup_files: int = Field(
-        50,
-        title="Files per line-dedup group",
-        description="Repeated lines are removed within groups of this many CommonCrawl files;"
-        " bounds memory. Source: cc_net (hash_in_mem).",
-        ge=1,
-    )
-    code_max_line: int = Field(
-        1000,
-        title="Longest line of code",
-        description="Characters; a file with a longer line is removed. Source: RedPajama v1.",
-        ge=1,
-    )
-    code_mean_line: float = Field(
-        100.0,
-        title="Mean line of code",
-        description="Characters; a file with a greater mean is removed. Source: RedPajama v1.",
-        gt=0,
-    )
-    code_alphanumeric: float = Field(
-        0.25,
-        title="Alphanumeric share of code",
-        description="Least share of alphanumeric characters in 0..1. Source: RedPajama v1.",
-        ge=0.0,
-        le=1.0,
-    )
-    github_packages: bool = Field(
-        False,
-        title="Take the installed Python packages as GitHub source",
-        description="Take the source trees of the installed Python packages, by the licence in"
-        " their metadata, in addition to what the github folder holds.",
-    )
-    wikipedia_max_characters: int = Field(
-        500_000,
-        title="Longest wikitext page",
-        description="Characters of wikitext; longer pages are removed, as parsing them takes"
-        " about a second per megabyte. Ours; Wikipedia itself allows 2 MiB.",
-        ge=1_000,
-    )
-    wikipedia_minimum_characters: int = Field(
-        100,
-        title="Shortest Wikipedia article",
-        description="Characters of plain text an article must have. Ours.",
-        ge=0,
-    )
-    book_overlap: float = Field(
-        0.9,
-        title="Overlap of the same book",
-        description="Two books are one when this share of the shorter one's 5-word shingles is"
-        " in the other. Source: the paper's 'more than 90% content overlap'.",
-        gt=0.0,
-        le=1.0,
-    )
-    arxiv_expansions: int = Field(
-        100_000,
-        title="Macro expansions per paper",
-        description="A paper's macros are expanded at most this often; then the rest stays as"
-        " written. Bounds hostile definitions. Ours.",
-        ge=0,
-    )
-    stackexchange_sites: int = Field(
-        28,
-        title="Stack Exchange sites",
-        description="The largest sites by questions and answers. Source: the paper, section 2.1"
-        " (28 largest); the measure of size is RedPajama v1's.",
-        ge=1,
-    )
-    validation_fraction: float = Field(
-        0.01,
-        title="Validation fraction",
-        description="Share of documents held out, chosen by the hash of their near-duplicate"
-        " cluster over all sources. Ours; the paper does not say.",
-        ge=0.0,
-        lt=1.0,
-    )
-    validation_minimum: int = Field(
-        1,
-        title="Validation documents at least",
-        description="Documents held out per source even when the fraction gives fewer; at most"
-        " half of a source. Keeps perplexity per source defined on small corpora. Ours.",
-        ge=0,
-    )
     caps: dict[str, SourceCap] = Field(
         default_factory=dict,
         title="Caps",
@@ -201,23 +94,6 @@ class CorpusParameters(BaseModel):
         title="Allow missing sources",
         description="Go on when a source has no files; the mixture is renormalised over the"
         " sources present and the report says so.",
-    )
-    strict: bool = Field(
-        False,
-        title="Strict",
-        description="End the run at the first unreadable file instead of counting it.",
-    )
-    keep_rejected: bool = Field(
-        False,
-        title="Keep rejected documents",
-        description="Also write what was removed, with filter and reason, for audit.",
-    )
-    seed: int = Field(
-        0,
-        title="Seed",
-        description="Of the hashes that choose the validation split and sign books.",
-        ge=0,
-        lt=2**32,
     )
     workers: int = Field(
         2,
@@ -253,13 +129,11 @@ class CorpusParameters(BaseModel):
     def source_rules(self, source: str) -> SourceRules:
         """What the documents of ``source`` depend on: its recipe, so that another source's rule or
         the validation split can change without reading this source again."""
-        rules = {name: getattr(self, name) for name in _EVERY_SOURCE + _RULES[source]}
+        models: tuple[type[BaseModel], ...] = (ReadingRules, *_RULES[source])
+        rules = {name: getattr(self, name) for model in models for name in model.model_fields}
         return SourceRules(source=source, rules=rules | {"cap": self.cap(source).model_dump()})
 
     def mixture_rules(self) -> MixtureRules:
         """What the assembly of the corpus depends on, beside its documents."""
-        return MixtureRules(
-            validation_fraction=self.validation_fraction,
-            validation_minimum=self.validation_minimum,
-            seed=self.seed,
-        )
+        names = (*SplitRules.model_fields, "seed")
+        return MixtureRules(**{name: getattr(self, name) for name in names})

@@ -1,0 +1,18 @@
+"""Books: when two are the same."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, Field
+
+
+class BookRules(BaseModel):
+    """Books: when two are the same."""
+
+    book_overlap: float = Field(
+        0.9,
+        title="Overlap of the same book",
+        description="Two books are one when this share of the shorter one's 5-word shingles is"
+        " in the other. Source: the paper's 'more than 90% content overlap'.",
+        gt=0.0,
+        le=1.0,
+    )
