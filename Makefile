@@ -7,7 +7,7 @@ DATA ?=
 ARGUMENTS ?=
 GIVEN := $(if $(DATA),--data "$(DATA)",) $(ARGUMENTS)
 
-.PHONY: help setup run run-once down doctor test test-all golden lint format types imports lock clean
+.PHONY: help setup run run-once down doctor test test-all peers golden lint format types imports lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,6 +37,13 @@ test: setup lint types imports ## the test suite (README's test command)
 
 test-all: setup lint types imports ## adds the slow tests and the faults
 	$(BIN)/python -m pytest -m "not gpu"
+
+peers: .peers/.installed ## the programs that benchmarks/ compares with, in an environment of their own
+
+.peers/.installed: benchmarks/peers.txt
+	@test -x .peers/bin/python || $(PYTHON) -m venv .peers
+	.peers/bin/python -m pip install --quiet --disable-pip-version-check --progress-bar off -r benchmarks/peers.txt
+	@touch $@
 
 golden: setup ## write tests/golden/digests.json anew, after a stage's output was changed on purpose
 	$(BIN)/python -m tests.golden.regenerate
