@@ -119,9 +119,9 @@ class _RejectedFile:
     def write(self, funnel: Funnel) -> None:
         rows = funnel.take_rejected()
         if self._file is not None:
-            for identity, name, reason, text in rows:
-                row = {"filter": name, "reason": reason, "text": encodable(text)}
-                self._file.write(row | {"id": encodable_name(identity)})
+            for rejected in rows:
+                row = rejected._asdict() | {"id": encodable_name(rejected.id)}
+                self._file.write(row | {"text": encodable(rejected.text or "")})
 
     def __enter__(self) -> _RejectedFile:
         return self
