@@ -34,6 +34,7 @@ class Kind(StrEnum):
     MODEL = "model"
     INSTRUCTIONS = "instructions"
     EVALUATION = "evaluation"
+    QUALITY = "quality"
     REPORT = "report"
 
 
