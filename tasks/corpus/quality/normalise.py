@@ -8,20 +8,19 @@ width), which cc_net leaves to SentencePiece.
 from __future__ import annotations
 
 import re
-import sys
 import unicodedata
 from collections.abc import Iterator
-from functools import lru_cache
 
 # Characters per segment. Bounds the memory of a document whatever its size; a cut is at white
 # space where there is some.
 SEGMENT = 16_384
-_REMOVED = re.compile(
-    "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\xad\u200b-\u200f\u2060\ufeff\ud800-\udfff]"
-)
-# SentencePiece's own marks count as white space: a text cannot hold them as characters.
-_SPACE = re.compile("[\\s\u2581\u2585]+")
-_DIGIT = re.compile(r"\d")
+# Characters whose folding is remembered: text of any one script has fewer.
+REMEMBERED = 20_000
+_FOREIGN = re.compile(r"[^\x00-\x7f]+")
+# Format characters that mean nothing to a reader, and SentencePiece's own marks, which a text
+# cannot hold as characters.
+_REMOVED = frozenset("\xad\u200b\u200c\u200d\u200e\u200f\u2060\ufeff")
+_MARKS = frozenset("\u2581\u2585")
 _PUNCTUATION = {
     **dict.fromkeys(
         "\u201c\u201d\u201e\u201f\u00ab\u00bb\u300c\u300d\u300e\u300f\u300a\u300b", '"'
@@ -39,7 +38,42 @@ _PUNCTUATION = {
     "\u061f": "?",
     "\u060c": ",",
 }
-_TYPOGRAPHIC = re.compile("[" + "".join(_PUNCTUATION) + "]")
+
+
+class _Folding(dict[int, str]):
+    """Code point -> what stands for it; each is worked out when it is first met."""
+
+    def __missing__(self, code: int) -> str:
+        folded = _fold(chr(code))
+        if len(self) < REMEMBERED:
+            self[code] = folded
+        return folded
+
+
+def _fold(character: str) -> str:
+    """One character as the models see it; "" when it goes."""
+    category = unicodedata.category(character)
+    if character in _PUNCTUATION:
+        return _PUNCTUATION[character]
+    if character.isspace() or character in _MARKS:
+        return " "
+    if category in ("Cc", "Cs") or character in _REMOVED:
+        return ""
+    if category == "Nd":
+        return "0"
+    parts = unicodedata.normalize("NFKD", character).lower()
+    # Accents, and all else that combines with the character before it.
+    bare = "".join(
+        part
+        for part in parts
+        if unicodedata.category(part) != "Mn" and not unicodedata.combining(part)
+    )
+    if bare == character:
+        return bare
+    return unicodedata.normalize("NFC", "".join(_fold(part) for part in bare))
+
+
+_FOLDING = _Folding()
 
 
 def segments(text: str, limit: int = SEGMENT) -> Iterator[str]:
@@ -57,17 +91,14 @@ def segments(text: str, limit: int = SEGMENT) -> Iterator[str]:
 
 
 def normalised(segment: str) -> str:
-    """One segment as the models see it: one line, "" when nothing is left. Linear in its length."""
+    """One segment as the models see it: one line, "" when nothing is left. Linear in its length.
+
+    Character by character, so a run of marks costs no more than other text.
+    """
     if not segment.isascii():
-        marks = _marks()
-        # Before decomposing too: the canonical order of a long run of marks takes quadratic time.
-        text = unicodedata.normalize("NFKD", marks.sub("", segment)).lower()
-        text = _TYPOGRAPHIC.sub(_plain, marks.sub("", text))
-        segment = unicodedata.normalize("NFC", text)
-    else:
-        segment = segment.lower().replace("`", "'")
-    segment = _DIGIT.sub("0", _REMOVED.sub("", segment))
-    return _SPACE.sub(" ", segment).strip()
+        segment = _FOREIGN.sub(_folded, segment)
+    # What is ASCII by now, as nearly all English is, takes a fast way through the same table.
+    return " ".join(segment.translate(_FOLDING).split())
 
 
 def normalised_segments(text: str) -> Iterator[str]:
@@ -78,16 +109,5 @@ def normalised_segments(text: str) -> Iterator[str]:
             yield line
 
 
-def _plain(match: re.Match[str]) -> str:
-    return _PUNCTUATION[match.group()]
-
-
-@lru_cache(maxsize=1)
-def _marks() -> re.Pattern[str]:
-    """Accents and all other characters that combine with the one before them."""
-    found = (
-        chr(code)
-        for code in range(0x300, sys.maxunicode + 1)
-        if unicodedata.category(chr(code)) == "Mn" or unicodedata.combining(chr(code))
-    )
-    return re.compile("[" + "".join(found) + "]")
+def _folded(match: re.Match[str]) -> str:
+    return match.group().translate(_FOLDING)

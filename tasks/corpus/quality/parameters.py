@@ -95,7 +95,7 @@ class QualityModelParameters(BaseModel):
         ge=1,
     )
     cutoff_minimum: int = Field(
-        100,
+        50,
         title="Pages for the cut-offs at least",
         description="A language with fewer crawl pages is not judged by perplexity. Ours.",
         ge=1,
@@ -147,7 +147,7 @@ class QualityModelParameters(BaseModel):
         le=1000,
     )
     reference_penalty: float = Field(
-        1e-6,
+        1e-5,
         title="Penalty of the classifier",
         description="alpha of scikit-learn's SGDClassifier (L2). Ours.",
         gt=0.0,
