@@ -99,6 +99,7 @@ def test_every_flow_of_the_chain_has_one_deployment() -> None:
         {
             "pipeline",
             "preparation",
+            "quality_models",
             "tokenizer",
             "pretraining",
             "finetuning",
