@@ -14,9 +14,10 @@ from collections.abc import Iterator
 # Characters per segment. Bounds the memory of a document whatever its size; a cut is at white
 # space where there is some.
 SEGMENT = 16_384
-# Characters whose folding is remembered: text of any one script has fewer.
-REMEMBERED = 20_000
-_FOREIGN = re.compile(r"[^\x00-\x7f]+")
+# Characters whose folding is remembered at a time: more than most crawls hold.
+REMEMBERED = 65_536
+# In short runs: where one character becomes many, str.translate takes quadratic time.
+_FOREIGN = re.compile(r"[^\x00-\x7f]{1,256}")
 # Format characters that mean nothing to a reader, and SentencePiece's own marks, which a text
 # cannot hold as characters.
 _REMOVED = frozenset("\xad\u200b\u200c\u200d\u200e\u200f\u2060\ufeff")
@@ -44,9 +45,9 @@ class _Folding(dict[int, str]):
     """Code point -> what stands for it; each is worked out when it is first met."""
 
     def __missing__(self, code: int) -> str:
-        folded = _fold(chr(code))
-        if len(self) < REMEMBERED:
-            self[code] = folded
+        if len(self) >= REMEMBERED:
+            self.clear()
+        folded = self[code] = _fold(chr(code))
         return folded
 
 
