@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,8 +40,8 @@ class LanguageText:
 
     documents: int = 0
     bytes: int = 0
-    hashes: list[int] = field(default_factory=list)
-    sizes: list[int] = field(default_factory=list)
+    hashes: array[int] = field(default_factory=lambda: array("Q"))
+    sizes: array[int] = field(default_factory=lambda: array("Q"))
 
     def add(self, hashed: int, size: int) -> None:
         """Count one article of ``size`` UTF-8 bytes."""
@@ -51,8 +52,8 @@ class LanguageText:
 
     def greatest_hash(self, quota: int) -> int:
         """Articles up to this hash are the ones with the lowest that first hold ``quota`` bytes."""
-        order_N = np.argsort(np.array(self.hashes, dtype=np.uint64), kind="stable")
-        total_N = np.cumsum(np.array(self.sizes, dtype=np.int64)[order_N])
+        order_N = np.argsort(np.frombuffer(self.hashes, np.uint64), kind="stable")
+        total_N = np.cumsum(np.frombuffer(self.sizes, np.uint64)[order_N])
         last = min(int(np.searchsorted(total_N, quota)), len(order_N) - 1)
         return self.hashes[int(order_N[last])]
 
