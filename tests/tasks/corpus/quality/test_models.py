@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from tasks.corpus.quality.models import build_models, load_models
 from tasks.corpus.quality.ngrams import LanguageText, QualityTrainingError, train_pieces
 from tasks.corpus.quality.parameters import QualityModelParameters
 from tasks.corpus.quality.perplexity import Cutoffs, LanguageModel, cutoffs_of
+from tests.conftest import ROOT
 from tests.tasks.corpus.quality.pages import KNOWLEDGE, SMALL, context_in, crawl, prose
 
 
@@ -68,6 +70,17 @@ def test_programs_are_found_by_the_variable_first(
     (tmp_path / "named/lmplz").unlink()
     with pytest.raises(ValueError, match=r"ARRIERO_KENLM_BIN names .*named, which lacks"):
         kenlm.find_programs()
+
+
+def test_the_build_script_explains_itself_and_refuses_another_archive(tmp_path: Path) -> None:
+    script = str(ROOT / "deploy" / "build_lmplz.sh")
+    alone = subprocess.run(["bash", script], capture_output=True, text=True, check=False)
+    assert alone.returncode == 2
+    assert "ARRIERO_KENLM_BIN" in alone.stderr and "libboost" in alone.stderr
+    (tmp_path / "kenlm.tar.gz").write_bytes(b"another")
+    command = ["bash", script, str(tmp_path / "prefix"), str(tmp_path / "kenlm.tar.gz")]
+    other = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert other.returncode == 1 and not (tmp_path / "prefix" / "bin").exists()
 
 
 def test_a_program_that_fails_is_quoted(tmp_path: Path) -> None:
