@@ -55,7 +55,7 @@ class QualityModelParameters(BaseModel):
         title="Sample for the n-grams (bytes)",
         description="UTF-8 bytes per language that the n-grams are counted on, chosen likewise."
         " The model takes up to ten times as much on disk, and in memory, where the processes of a"
-        " machine share it. Ours; near the size of cc_net's English model.",
+        " machine share it. Ours.",
         ge=1_000,
     )
     ngram_order: int = Field(

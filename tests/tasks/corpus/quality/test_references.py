@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tasks.corpus.documents import document_files
 from tasks.corpus.quality import references
@@ -35,6 +37,12 @@ from tests.tasks.corpus.quality.pages import article, crawl, page, write_artifac
 )
 def test_addresses_are_made_comparable(url: str, expected: str) -> None:
     assert comparable(url) == expected
+
+
+@given(st.text(), st.sampled_from(["", "http://", "//", "https://web.archive.org/web/1/http://"]))
+def test_no_address_is_too_odd(text: str, start: str) -> None:
+    found = comparable(start + text)
+    assert "#" not in found and found.startswith(host_of(found))
 
 
 def test_host_of_an_address() -> None:
