@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from registry.artifacts import ArtifactRef, Kind
+from tasks.context import StageContext, StageResult
 from tasks.corpus.quality.parameters import QualityModelParameters, QualityParameters
 from tasks.runner import RunContext, Stage, run_stage
 
@@ -63,17 +65,37 @@ def train_quality_models(
     persist_result=True,
 )
 def filter_pages(
-    parameters: QualityParameters, pages: ArtifactRef, models: ArtifactRef, run: RunContext
+    parameters: QualityParameters,
+    pages: ArtifactRef,
+    models: ArtifactRef,
+    run: RunContext,
+    workers: int = 1,
 ) -> Any:
-    """The pages that perplexity and classifier let through; returns their ``ArtifactRef``."""
+    """The pages that perplexity and classifier let through; returns their ``ArtifactRef``.
+
+    Args:
+        workers: processes of this machine, each page watched; the result does not depend on it.
+    """
+    from tasks.corpus.execute import LocalExecutor
     from tasks.corpus.quality.filter import filter_documents
     from tasks.corpus.quality.kenlm import installed_module
+
+    def build(inputs: dict[str, Path], context: StageContext) -> StageResult:
+        def given_up(place: tuple[str, int], reason: str) -> None:
+            file, offset = place
+            context.log.warning("%s, record %d: %s; given up", file, offset, reason)
+            context.events(
+                [("record_given_up", {"file": file, "offset": offset, "reason": reason})]
+            )
+
+        executor = LocalExecutor(workers, given_up=given_up)
+        return filter_documents(inputs, parameters, context, executor)
 
     return run_stage(
         QUALITY,
         parameters,
         {"pages": pages, "models": models},
         run,
-        lambda inputs, context: filter_documents(inputs, parameters, context),
+        build,
         extra_recipe={"kenlm": installed_module()},
     )
