@@ -1,17 +1,29 @@
-"""Reading a corpus artifact: ``<split>/<source>.parquet`` and ``mixture.json``."""
+"""Reading a corpus artifact: ``<split>/<source>/00000.parquet`` ... and ``mixture.json``."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
+BATCH_BYTES = 4_000_000
+"""Text in one batch of rows, about, by the mean length of the row group's documents."""
+MAX_ROWS = 1024
+_BUFFER = 1 << 20
 
-def sources_of(corpus: Path, split: str) -> dict[str, Path]:
-    """Parquet files of a split by source, sorted by name; empty when the split has none."""
-    return {path.stem: path for path in sorted((corpus / split).glob("*.parquet"))}
+
+def sources_of(corpus: Path, split: str) -> dict[str, list[Path]]:
+    """Parquet files of a split by source, both sorted by name; empty when the split has none."""
+    found: dict[str, list[Path]] = {}
+    for path in sorted((corpus / split).glob("*")):
+        if path.suffix == ".parquet":  # one file per source, as corpora were written before
+            found[path.stem] = [path]
+        elif files := sorted(path.glob("*.parquet")):
+            found[path.name] = files
+    return found
 
 
 def mixture_weights(corpus: Path) -> dict[str, float]:
@@ -33,14 +45,24 @@ def mixture_weights(corpus: Path) -> dict[str, float]:
     return {source: float(weight) for source, weight in weights.items()}
 
 
-def documents(path: Path) -> Iterator[tuple[str, str]]:
-    """(id, text) of each document, in file order, one row group in memory at a time."""
-    with pq.ParquetFile(path) as file:
+def text_bytes(file: pq.ParquetFile, group: int) -> int:
+    """Bytes of a row group's texts, as Parquet holds them uncompressed."""
+    column = file.schema_arrow.get_field_index("text")
+    return int(file.metadata.row_group(group).column(column).total_uncompressed_size)
+
+
+def batches(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """Rows of a document file in order, few at a time when they are long."""
+    with pq.ParquetFile(path, buffer_size=_BUFFER) as file:
         for group in range(file.num_row_groups):
-            yield from row_group(file, group)
+            yield from group_batches(file, group, columns)
 
 
-def row_group(file: pq.ParquetFile, group: int) -> list[tuple[str, str]]:
-    """(id, text) of one row group."""
-    table = file.read_row_group(group, columns=["id", "text"])
-    return list(zip(table.column("id").to_pylist(), table.column("text").to_pylist(), strict=True))
+def group_batches(
+    file: pq.ParquetFile, group: int, columns: Sequence[str]
+) -> Iterator[pa.RecordBatch]:
+    """Rows of one row group in order, few at a time when they are long."""
+    rows = max(1, file.metadata.row_group(group).num_rows)
+    mean = max(1, text_bytes(file, group) // rows)
+    size = min(MAX_ROWS, max(1, BATCH_BYTES // mean))
+    yield from file.iter_batches(batch_size=size, row_groups=[group], columns=list(columns))

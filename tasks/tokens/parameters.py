@@ -63,11 +63,12 @@ class TokensParameters(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", title="Tokens")
 
-    workers: int = Field(
-        default=2,
+    workers: int | None = Field(
+        default=None,
         title="Worker processes",
-        description="Processes that encode row groups in parallel; the shards do not depend on it.",
+        description="Processes that encode parts of the corpus in parallel; empty: one for each "
+        "core. The shards do not depend on it.",
         ge=1,
-        le=256,
+        le=4096,
         json_schema_extra={"recipe": False},
     )

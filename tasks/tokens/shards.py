@@ -1,19 +1,21 @@
 """Token shards: the corpus as flat memmaps, each document BOS, pieces, EOS.
 
-Encoding runs in parallel by Parquet row group; results are appended in file order, so the shards
-do not depend on the number of workers.
+The corpus is encoded part by part on all cores (:mod:`tasks.tokens.parts`); the parts are appended
+in the order of the corpus, so the shards depend neither on the number of workers nor on how often
+the run was killed. Parts stay in ``work`` until the artifact is published: while they are joined,
+the tokens need twice their size on disk, except where the file system shares the blocks of copies.
 """
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -21,93 +23,98 @@ import pyarrow.parquet as pq
 
 from tasks.context import StageContext, StageResult, atomic_write_json
 from tasks.corpus.parallel import ordered_map
-from tasks.tokens.corpus import mixture_weights, row_group, sources_of
+from tasks.tokens.corpus import mixture_weights, sources_of
+from tasks.tokens.encoder import DocumentEncoder
 from tasks.tokens.parameters import TokensParameters
+from tasks.tokens.parts import (
+    COUNTED,
+    DOCUMENTS,
+    TOKENS,
+    Counts,
+    EncodedPart,
+    encode_part,
+    part_bytes,
+    parts_of,
+)
+from tasks.tokens.report import make_report
 
 SPLITS = ("train", "validation")
 # Compressed bytes of documents below which starting worker processes takes longer than encoding.
 POOL_BYTES = 2_000_000
+IDS_SCHEMA = pa.schema([("id", pa.string())])
+_COPY_BYTES = 1 << 24
+# What copy_file_range says where the system or the file system cannot do it.
+_CANNOT_COPY = {errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 
 
-@dataclass(frozen=True)
-class Group:
-    """One row group of one source's file, and the tokenizer to encode it with."""
-
-    path: Path
-    index: int
-    tokenizer: Path
+def available_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
-@dataclass(frozen=True)
-class EncodedGroup:
-    """Tokens of a row group's documents, one after the other, and their lengths in tokens."""
-
-    tokens: np.ndarray
-    lengths: np.ndarray
-    ids: list[str]
-    characters: int
-    bytes: int
-
-
-def token_dtype(vocab_size: int) -> np.dtype[Any]:
-    """Little-endian uint16 where every id fits, else uint32."""
-    return np.dtype("<u2" if vocab_size <= 65_536 else "<u4")
-
-
-@lru_cache(maxsize=1)
-def _tokenizer(path: Path) -> Any:
-    from model.tokenizer import Tokenizer
-
-    return Tokenizer(path)
+def append_file(source: Path, target: BinaryIO) -> None:
+    """Append a file's bytes to ``target``, inside the kernel where it can."""
+    with source.open("rb") as data:
+        left = os.fstat(data.fileno()).st_size
+        target.flush()
+        if hasattr(os, "copy_file_range"):
+            try:
+                while left:
+                    copied = os.copy_file_range(data.fileno(), target.fileno(), left)
+                    if not copied:
+                        raise OSError(errno.EIO, f"ends {left} bytes early", str(source))
+                    left -= copied
+            except OSError as error:
+                if error.errno not in _CANNOT_COPY:
+                    raise
+            target.seek(0, os.SEEK_END)
+            data.seek(-left, os.SEEK_END)
+        shutil.copyfileobj(data, target, _COPY_BYTES)
 
 
-def encode_group(group: Group) -> EncodedGroup:
-    """Encode one row group; runs in a worker process."""
-    tokenizer = _tokenizer(group.tokenizer)
-    dtype = token_dtype(tokenizer.vocab_size)
-    with pq.ParquetFile(group.path) as file:
-        rows = row_group(file, group.index)
-    encoded = [
-        np.array(tokenizer.encode(text, bos=True, eos=True), dtype=dtype) for _, text in rows
-    ]
-    return EncodedGroup(
-        tokens=np.concatenate(encoded) if encoded else np.zeros(0, dtype),
-        lengths=np.array([len(tokens) for tokens in encoded], np.int64),
-        ids=[identifier for identifier, _ in rows],
-        characters=sum(len(text) for _, text in rows),
-        bytes=sum(len(text.encode("utf-8")) for _, text in rows),
-    )
+def write_source(
+    folder: Path, source: str, documents: int, parts: Iterator[EncodedPart]
+) -> tuple[Counts, int]:
+    """Join a source's parts into its three files; counts by language, and parts found done.
 
-
-def write_source(folder: Path, source: str, groups: Iterator[EncodedGroup]) -> dict[str, int]:
-    """Write the three files of one source; counts of documents, tokens, characters and bytes."""
-    counts = {"documents": 0, "tokens": 0, "characters": 0, "bytes": 0}
-    lengths = [np.zeros(1, np.int64)]
-    schema = pa.schema([("id", pa.string())])
+    documents: rows of all parts. Nothing larger than one part's ids is held.
+    """
+    counts: Counts = {}
+    resumed = 0
+    end = np.zeros(1, np.int64)
     with (
         (folder / f"{source}.bin").open("wb") as data,
+        (folder / f"{source}.offsets.npy").open("wb") as offsets,
         pq.ParquetWriter(
-            folder / f"{source}.documents.parquet", schema, compression="zstd"
+            folder / f"{source}.documents.parquet", IDS_SCHEMA, compression="zstd"
         ) as names,
     ):
-        for group in groups:
-            group.tokens.tofile(data)
-            lengths.append(group.lengths)
-            names.write_table(pa.table({"id": group.ids}, schema=schema))
-            counts["documents"] += len(group.ids)
-            counts["tokens"] += len(group.tokens)
-            counts["characters"] += group.characters
-            counts["bytes"] += group.bytes
-        data.flush()
-        os.fsync(data.fileno())
-    np.save(folder / f"{source}.offsets.npy", np.cumsum(np.concatenate(lengths)))
-    return counts
-
-
-def groups_of(path: Path, tokenizer: Path) -> list[Group]:
-    """The row groups of a document file, the unit that a worker encodes."""
-    with pq.ParquetFile(path) as file:
-        return [Group(path, index, tokenizer) for index in range(file.num_row_groups)]
+        header: dict[str, Any] = {
+            "descr": "<i8",
+            "fortran_order": False,
+            "shape": (documents + 1,),
+        }
+        np.lib.format.write_array_header_1_0(offsets, header)
+        offsets.write(end.tobytes())
+        for part in parts:
+            append_file(part.folder / TOKENS, data)
+            with pq.ParquetFile(part.folder / DOCUMENTS) as file:
+                table = file.read()
+            ends = end + np.cumsum(table.column("tokens").to_numpy())
+            offsets.write(ends.astype("<i8").tobytes())
+            end = ends[-1:]
+            names.write_table(table.select(["id"]))
+            resumed += part.resumed
+            for language, held in part.counts.items():
+                mine = counts.setdefault(language, dict.fromkeys(COUNTED, 0))
+                for name in COUNTED:
+                    mine[name] += held[name]
+        for handle in (data, offsets):
+            handle.flush()
+            os.fsync(handle.fileno())
+    return counts, resumed
 
 
 def build_tokens(
@@ -115,54 +122,95 @@ def build_tokens(
 ) -> StageResult:
     """Encode both splits of a corpus artifact with a tokenizer artifact.
 
+    Writes per split and source ``<source>.bin``, ``.offsets.npy`` and ``.documents.parquet``, and
+    ``tokens.json`` and ``report.json``. Parts that an earlier attempt left in ``work`` are kept.
     tokenizer: the artifact's directory, or the model file itself.
     Errors: ``ValueError`` when the corpus has no training document.
     """
     model = tokenizer / "tokenizer.model" if tokenizer.is_dir() else tokenizer
-    trained = _tokenizer(model)
+    encoder = DocumentEncoder(model)
     weights = mixture_weights(corpus)
     files = {split: sources_of(corpus, split) for split in SPLITS}
     if not files["train"]:
         raise ValueError(f"{corpus / 'train'} holds no documents: build the corpus first")
-    total = sum(path.stat().st_size for held in files.values() for path in held.values())
-    done = 0
+    everything = [path for held in files.values() for paths in held.values() for path in paths]
+    size = part_bytes(everything)
     started = time.monotonic()
-    splits: dict[str, dict[str, dict[str, int]]] = {split: {} for split in SPLITS}
     work = {
-        (split, source): groups_of(path, model)
+        (split, source): parts_of(paths, size, model, _parts_folder(context, split, source))
         for split in SPLITS
-        for source, path in files[split].items()
+        for source, paths in files[split].items()
     }
+    flat = [part for parts in work.values() for part in parts]
     # One pool for all of it, and none where starting one takes longer than the work.
-    workers = parameters.workers if total > POOL_BYTES else 1
-    flat = [group for groups in work.values() for group in groups]
-    encoded = ordered_map(encode_group, flat, workers)
-    for (split, source), groups in work.items():
+    wanted = parameters.workers or available_cores()
+    packed = sum(path.stat().st_size for path in everything)
+    workers = min(wanted, len(flat)) if packed > POOL_BYTES else 1
+    encoded = _reported(ordered_map(encode_part, flat, workers), len(flat), context)
+    by_language: dict[str, dict[str, Counts]] = {split: {} for split in SPLITS}
+    resumed = 0
+    for (split, source), parts in work.items():
         folder = context.out / split
         folder.mkdir(parents=True, exist_ok=True)
-        counts = write_source(folder, source, islice(encoded, len(groups)))
-        splits[split][source] = counts
-        done += files[split][source].stat().st_size
-        context.progress(done / total, f"{split} {source}: {counts['tokens']:,} tokens")
+        documents = sum(part.rows for part in parts)
+        counts, found = write_source(folder, source, documents, islice(encoded, len(parts)))
+        by_language[split][source] = counts
+        resumed += found
     seconds = time.monotonic() - started
+    splits = {
+        split: {source: _total(counts) for source, counts in held.items()}
+        for split, held in by_language.items()
+    }
     summary = {
-        "dtype": token_dtype(trained.vocab_size).name,
-        "vocab_size": trained.vocab_size,
-        "bos_id": trained.bos_id,
-        "eos_id": trained.eos_id,
+        "dtype": encoder.dtype.name,
+        "vocab_size": encoder.tokenizer.vocab_size,
+        "bos_id": encoder.tokenizer.bos_id,
+        "eos_id": encoder.tokenizer.eos_id,
         "splits": splits,
         "weights": weights,
     }
     atomic_write_json(context.out / "tokens.json", summary)
-    size = sum(counts["bytes"] for held in splits.values() for counts in held.values())
-    speed = {"seconds": seconds, "megabytes_per_second": size / 1e6 / max(seconds, 1e-9)}
-    atomic_write_json(context.logs / "tokens.json", {**speed, "workers": parameters.workers})
-    train = splits["train"]
+    report = make_report(by_language, weights)
+    atomic_write_json(context.out / "report.json", report)
+    read = sum(counts["bytes"] for held in splits.values() for counts in held.values())
+    speed = {
+        "seconds": seconds,
+        "megabytes_per_second": read / 1e6 / max(seconds, 1e-9),
+        "workers": workers,
+        "parts": len(flat),
+        "parts_from_earlier_attempts": resumed,
+    }
+    atomic_write_json(context.logs / "tokens.json", speed)
+    train = splits["train"].values()
     return StageResult(
         counts={
-            "tokens": sum(counts["tokens"] for counts in train.values()),
+            "tokens": sum(counts["tokens"] for counts in train),
             "validation_tokens": sum(c["tokens"] for c in splits["validation"].values()),
-            "documents": sum(counts["documents"] for counts in train.values()),
+            "documents": sum(counts["documents"] for counts in train),
             "splits": splits,
+            **report,
         }
     )
+
+
+def _parts_folder(context: StageContext, split: str, source: str) -> Path:
+    """``work/parts/<split>/<source>``, without what a killed attempt had not finished."""
+    folder = context.work / "parts" / split / source
+    folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.glob(".*"):
+        shutil.rmtree(left)
+    return folder
+
+
+def _reported(
+    parts: Iterator[EncodedPart], total: int, context: StageContext
+) -> Iterator[EncodedPart]:
+    for number, part in enumerate(parts, start=1):
+        yield part
+        source, split = part.folder.parent, part.folder.parent.parent
+        context.progress(number / total, f"{split.name} {source.name}: {number} of {total} parts")
+
+
+def _total(counts: Counts) -> dict[str, int]:
+    """Counts of all languages together."""
+    return {name: sum(held[name] for held in counts.values()) for name in COUNTED}

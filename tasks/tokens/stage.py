@@ -13,7 +13,7 @@ from tasks.tokens.parameters import TokenizerParameters, TokensParameters
 
 TOKENIZER = Stage(name="tokenizer", version=1, kind=Kind.TOKENIZER, libraries=("sentencepiece",))
 TOKENS = Stage(
-    name="tokens", version=1, kind=Kind.TOKENS, libraries=("sentencepiece", "numpy", "pyarrow")
+    name="tokens", version=2, kind=Kind.TOKENS, libraries=("sentencepiece", "numpy", "pyarrow")
 )
 
 

@@ -8,21 +8,25 @@ model file records although it changes no piece.
 from __future__ import annotations
 
 import hashlib
+import heapq
 import io
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pyarrow.compute as pc
+
 from tasks.context import StageContext, StageResult, atomic_write_bytes, atomic_write_json
-from tasks.tokens.corpus import documents, mixture_weights, sources_of
+from tasks.tokens.corpus import batches, mixture_weights, sources_of
 from tasks.tokens.parameters import TokenizerParameters
 
 # SentencePiece marks boundaries with this character and leaves out, without a word, every line that
 # holds one. Lines are split at it instead, and counted.
 _BOUNDARY = "\u2585"
+HASH_BYTES = 16
 
 
 class TokenizerTrainingError(ValueError):
@@ -42,26 +46,31 @@ class Sample:
 
 
 def document_hash(seed: int, document_id: str) -> bytes:
-    """16 bytes that order documents for sampling, the same in every process."""
-    return hashlib.blake2b(f"{seed}:{document_id}".encode(), digest_size=16).digest()
+    """HASH_BYTES that order documents for sampling, the same in every process."""
+    return hashlib.blake2b(f"{seed}:{document_id}".encode(), digest_size=HASH_BYTES).digest()
 
 
-def choose_documents(path: Path, quota: float, seed: int) -> set[str]:
-    """Ids of the documents with the lowest hashes whose UTF-8 bytes first reach ``quota``.
+def choose_documents(files: Sequence[Path], quota: float, seed: int) -> bytes | None:
+    """Highest hash of the documents to learn from: those with the lowest hashes whose UTF-8 bytes
+    together first reach ``quota``. None when the source has less: all of them.
 
-    Independent of the order of rows. All documents when the source has less.
+    Independent of the order of files and rows. Holds a hash and a size for each document chosen so
+    far, never for all of the source.
     """
-    sizes = [
-        (document_hash(seed, identifier), identifier, len(text.encode("utf-8")))
-        for identifier, text in documents(path)
-    ]
-    chosen, total = set(), 0
-    for _, identifier, size in sorted(sizes):
-        if total >= quota:
-            break
-        chosen.add(identifier)
-        total += size
-    return chosen
+    chosen: list[tuple[int, int]] = []  # a heap; negated, so that the highest hash comes first
+    total = 0
+    for path in files:
+        for batch in batches(path, ["id", "text"]):
+            sizes = pc.binary_length(batch.column("text")).to_pylist()
+            for identifier, size in zip(batch.column("id").to_pylist(), sizes, strict=True):
+                place = -int.from_bytes(document_hash(seed, identifier))
+                if total >= quota and place <= chosen[0][0]:
+                    continue
+                heapq.heappush(chosen, (place, size))
+                total += size
+                while total - chosen[0][1] >= quota:
+                    total -= heapq.heappop(chosen)[1]
+    return (-chosen[0][0]).to_bytes(HASH_BYTES) if total >= quota else None
 
 
 def split_line(line: str, limit: int) -> Iterator[str]:
@@ -85,6 +94,16 @@ def split_line(line: str, limit: int) -> Iterator[str]:
         yield data.decode("utf-8")
 
 
+def chosen_texts(files: Sequence[Path], highest: bytes | None, seed: int) -> Iterator[str]:
+    """Texts, in the order of the corpus, of the documents whose hash is at most ``highest``."""
+    for path in files:
+        for batch in batches(path, ["id", "text"]):
+            identifiers = batch.column("id").to_pylist()
+            for identifier, text in zip(identifiers, batch.column("text"), strict=True):
+                if highest is None or document_hash(seed, identifier) <= highest:
+                    yield text.as_py()
+
+
 def training_lines(
     corpus: Path, weights: dict[str, float], parameters: TokenizerParameters, sample: Sample
 ) -> Iterator[str]:
@@ -95,10 +114,8 @@ def training_lines(
         if weights[source] <= 0:
             continue
         quota = parameters.sample_bytes * weights[source] / total
-        chosen = choose_documents(held[source], quota, parameters.seed)
-        for identifier, text in documents(held[source]):
-            if identifier not in chosen:
-                continue
+        highest = choose_documents(held[source], quota, parameters.seed)
+        for text in chosen_texts(held[source], highest, parameters.seed):
             sample.documents[source] += 1
             sample.characters[source] += len(text)
             sample.bytes[source] += len(text.encode("utf-8"))

@@ -1,0 +1,358 @@
+"""Token shards: text back from tokens, the same bytes however they were made, a true report."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model.tokenizer import Tokenizer
+from tasks.context import recipe_parameters
+from tasks.tokens import parts as parts_module
+from tasks.tokens.encoder import token_dtype
+from tasks.tokens.order import TokenOrder
+from tasks.tokens.parameters import TokenizerParameters, TokensParameters
+from tasks.tokens.parts import words
+from tasks.tokens.report import fertility, make_report
+from tasks.tokens.shards import append_file, build_tokens
+from tasks.tokens.show import BOUNDARY, describe_batch
+from tasks.tokens.tokenizer import build_tokenizer
+from tests.conftest import ROOT
+from tests.tasks.tokens.corpora import (
+    read_rows,
+    stage,
+    tree_hash,
+    write_mixture,
+    write_rows,
+)
+
+
+def test_tokens_give_the_text_back_and_no_control_id_comes_from_text(
+    built: dict[str, Path],
+) -> None:
+    tokenizer = Tokenizer(built["tokenizer"] / "tokenizer.model")
+    summary = json.loads((built["tokens"] / "tokens.json").read_text())
+    assert summary["dtype"] == "uint16" and summary["weights"] == {"wikipedia": 0.75, "books": 0.25}
+    for split, sources in summary["splits"].items():
+        for source, counts in sources.items():
+            folder = built["tokens"] / split
+            flat = np.fromfile(folder / f"{source}.bin", "<u2")
+            offsets = np.load(folder / f"{source}.offsets.npy")
+            ids = pq.read_table(folder / f"{source}.documents.parquet").column("id").to_pylist()
+            rows = read_rows(built["corpus"] / split / source)
+            assert ids == [row["id"] for row in rows] and len(flat) == counts["tokens"]
+            assert offsets.dtype == np.int64 and offsets[0] == 0 and offsets[-1] == len(flat)
+            assert counts["documents"] == len(rows)
+            assert counts["characters"] == sum(len(row["text"]) for row in rows)
+            assert counts["bytes"] == sum(len(row["text"].encode()) for row in rows)
+            for row, start, stop in zip(rows, offsets, offsets[1:], strict=False):
+                tokens = flat[start:stop].tolist()
+                assert tokens[0] == tokenizer.bos_id and tokens[-1] == tokenizer.eos_id
+                assert min(tokens[1:-1], default=3) > 2
+                assert tokenizer.decode(tokens) == row["text"]
+
+
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A corpus of a few kilobytes in many parts, some of them inside a row group."""
+    monkeypatch.setattr("tasks.tokens.parts.SMALLEST_PART", 2_000)
+
+
+def same_content(one: Path, two: Path) -> bool:
+    """The same artifact but for the row groups of the ids, which follow the parts."""
+    left, right = tree_hash(one), tree_hash(two)
+    assert left.keys() == right.keys()
+    for name in [name for name in left if name.endswith(".parquet")]:
+        assert pq.read_table(one / name).equals(pq.read_table(two / name))
+        left[name] = right[name]
+    return left == right
+
+
+def test_shards_do_not_depend_on_the_number_of_workers(
+    built: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_parts: None
+) -> None:
+    monkeypatch.setattr("tasks.tokens.shards.POOL_BYTES", 0)
+    found = []
+    for workers in (1, 2, 3):
+        context = stage(tmp_path / str(workers))
+        parameters = TokensParameters(workers=workers)
+        build_tokens(parameters, built["corpus"], built["tokenizer"], context)
+        found.append(tree_hash(context.out))
+        said = json.loads((context.out / "logs" / "tokens.json").read_text())
+        assert said["workers"] == workers and said["parts"] > 20
+        assert same_content(context.out, built["tokens"])
+    assert found[0] == found[1] == found[2]
+    assert recipe_parameters(TokensParameters(workers=2)) == {}
+
+
+def test_by_default_every_core_works(
+    built: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_parts: None
+) -> None:
+    monkeypatch.setattr("tasks.tokens.shards.POOL_BYTES", 0)
+    monkeypatch.setattr("tasks.tokens.shards.available_cores", lambda: 3)
+    context = stage(tmp_path)
+    build_tokens(TokensParameters(), built["corpus"], built["tokenizer"], context)
+    assert json.loads((context.out / "logs" / "tokens.json").read_text())["workers"] == 3
+
+
+class Killed(Exception):
+    """Stands for the end of the process."""
+
+
+def test_whenever_it_ends_only_what_is_missing_is_encoded(
+    built: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_parts: None
+) -> None:
+    """Ends after every number of parts, also between a part's files and the rename."""
+    whole = stage(tmp_path / "whole")
+    build_tokens(TokensParameters(workers=1), built["corpus"], built["tokenizer"], whole)
+    parts = json.loads((whole.out / "logs" / "tokens.json").read_text())["parts"]
+    write, replace = parts_module._write_part, Path.replace
+    written = 0
+
+    def ending_after(limit: int, in_rename: bool) -> None:
+        def counted(*arguments: Any) -> Any:
+            nonlocal written
+            if written == limit and not in_rename:
+                (arguments[1] / "tokens.bin").write_bytes(b"cut sh")
+                raise Killed
+            written += 1
+            return write(*arguments)
+
+        def renamed(path: Path, target: Path) -> Path:
+            if in_rename and written == limit + 1 and path.name.startswith(".000"):
+                raise Killed
+            return replace(path, target)
+
+        monkeypatch.setattr(parts_module, "_write_part", counted)
+        monkeypatch.setattr(Path, "replace", renamed)
+
+    for limit in (0, 1, parts // 2, parts - 1):
+        for in_rename in (False, True):
+            context = stage(tmp_path / f"{limit}-{in_rename}")
+            written = 0
+            ending_after(limit, in_rename)
+            arguments = (TokensParameters(workers=1), built["corpus"], built["tokenizer"], context)
+            with pytest.raises(Killed):
+                build_tokens(*arguments)
+            shutil.rmtree(context.out)
+            context.out.mkdir()
+            written = 0
+            ending_after(parts + 1, False)
+            build_tokens(*arguments)
+            said = json.loads((context.out / "logs" / "tokens.json").read_text())
+            assert said["parts_from_earlier_attempts"] == limit and written == parts - limit
+            assert tree_hash(context.out) == tree_hash(whole.out)
+            assert not list(context.work.rglob(".*"))
+
+
+def test_a_damaged_part_and_one_of_another_tokenizer_are_encoded_again(
+    built: dict[str, Path], tmp_path: Path
+) -> None:
+    context = stage(tmp_path / "a")
+    parameters = TokensParameters(workers=1)
+    other = stage(tmp_path / "other")
+    settings = TokenizerParameters(vocab_size=380, sample_bytes=60_000)
+    build_tokenizer(settings, built["corpus"], other)
+    build_tokens(parameters, built["corpus"], other.out, context)
+    build_tokens(parameters, built["corpus"], built["tokenizer"], context)
+    assert tree_hash(context.out) == tree_hash(built["tokens"])
+    data = next(path for path in sorted(context.work.rglob("tokens.bin")))
+    data.write_bytes(data.read_bytes()[:-1] + b"\xff")
+    build_tokens(parameters, built["corpus"], built["tokenizer"], context)
+    assert tree_hash(context.out) == tree_hash(built["tokens"])
+    said = json.loads((context.out / "logs" / "tokens.json").read_text())
+    assert said["parts_from_earlier_attempts"] == said["parts"] - 1
+
+
+@pytest.mark.slow
+def test_killed_with_its_workers_it_goes_on(built: dict[str, Path], tmp_path: Path) -> None:
+    """SIGKILL to a run with two workers, at several moments."""
+    rows = [
+        {
+            "id": f"books:{n}",
+            "text": f"{n} "
+            + " ".join(row["text"] for row in read_rows(built["corpus"] / "train" / "books")),
+            "language": "en",
+        }
+        for n in range(300)
+    ]
+    write_rows(tmp_path / "corpus" / "train" / "books", rows, files=3, row_group=20)
+    write_mixture(tmp_path / "corpus", {"books": 1.0})
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from tasks.context import StageContext\n"
+        "from tasks.tokens import parts, shards\n"
+        "from tasks.tokens.parameters import TokensParameters\n"
+        "if __name__ == '__main__':\n"
+        "    parts.SMALLEST_PART, shards.POOL_BYTES = 100_000, 0\n"
+        "    corpus, tokenizer, out, work = map(Path, sys.argv[1:])\n"
+        "    out.mkdir(parents=True); work.mkdir(parents=True, exist_ok=True)\n"
+        "    context = StageContext(out=out, work=work)\n"
+        "    shards.build_tokens(TokensParameters(workers=2), corpus, tokenizer, context)\n"
+    )
+    script = tmp_path / "run.py"
+    script.write_text(code)
+
+    def start(name: str, work: str) -> subprocess.Popen[bytes]:
+        folders = [tmp_path / "corpus", built["tokenizer"], tmp_path / name, tmp_path / work]
+        return subprocess.Popen(
+            [sys.executable, str(script), *map(str, folders)],
+            start_new_session=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+
+    assert start("whole", "undisturbed").wait() == 0
+    resumed = []
+    for number in range(1, 4):
+        work = tmp_path / f"work{number}"
+        process = start(f"killed{number}", work.name)
+        wanted = 3 * number
+        while process.poll() is None and len(list(work.rglob("done.json"))) < wanted:
+            time.sleep(0.002)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        assert start(f"again{number}", work.name).wait() == 0
+        assert tree_hash(tmp_path / f"again{number}") == tree_hash(tmp_path / "whole")
+        said = json.loads((tmp_path / f"again{number}" / "logs" / "tokens.json").read_text())
+        resumed.append(said["parts_from_earlier_attempts"])
+    assert all(n >= 3 * k for k, n in enumerate(resumed, start=1))
+
+
+def test_offsets_are_what_numpy_writes(built: dict[str, Path], tmp_path: Path) -> None:
+    path = built["tokens"] / "train" / "books.offsets.npy"
+    np.save(tmp_path / "again.npy", np.load(path))
+    assert path.read_bytes() == (tmp_path / "again.npy").read_bytes()
+
+
+def test_files_are_appended_where_the_kernel_cannot_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a").write_bytes(bytes(range(256)) * 40)
+
+    def refuses_after_some(source: int, target: int, count: int) -> int:
+        nonlocal calls
+        calls += 1
+        if calls > 1:
+            raise OSError(errno.EXDEV, "another file system")
+        return os.write(target, os.read(source, min(count, 100)))
+
+    for refuse in (False, True):
+        calls = 0
+        if refuse:
+            monkeypatch.setattr(os, "copy_file_range", refuses_after_some, raising=False)
+        with (tmp_path / "joined").open("wb") as target:
+            target.write(b"before")
+            append_file(tmp_path / "a", target)
+            append_file(tmp_path / "a", target)
+            target.write(b"behind")
+        expected = b"before" + bytes(range(256)) * 80 + b"behind"
+        assert (tmp_path / "joined").read_bytes() == expected
+
+
+@given(texts=st.lists(st.text("ab \t\n\r\v\f\u00e9\u4e2d", max_size=12), max_size=9))
+def test_words_stand_between_white_space(texts: list[str]) -> None:
+    expected = [len(text.encode().split()) for text in texts]
+    assert words(pa.array(texts, pa.string())).tolist() == expected
+    assert words(pa.array(["x", *texts], pa.string())[1:]).tolist() == expected
+
+
+def test_report_gives_fertility_by_language_and_epochs_beside_table_1(
+    built: dict[str, Path],
+) -> None:
+    report = json.loads((built["tokens"] / "report.json").read_text())
+    summary = json.loads((built["tokens"] / "tokens.json").read_text())
+    tokenizer = Tokenizer(built["tokenizer"] / "tokenizer.model")
+    for split, sources in summary["splits"].items():
+        for source in sources:
+            said = report["fertility"][split][source]
+            rows = read_rows(built["corpus"] / split / source)
+            assert set(said["languages"]) == {"en", "es"}
+            for language, held in said["languages"].items():
+                texts = [row["text"] for row in rows if row["language"] == language]
+                pieces = sum(len(tokenizer.encode(text)) for text in texts)
+                assert held["documents"] == len(texts)
+                assert held["tokens"] == pieces + 2 * len(texts)
+                assert held["words"] == sum(len(text.split()) for text in texts)
+                assert held["tokens_per_word"] == pytest.approx(pieces / held["words"], abs=1e-6)
+                size = sum(len(text.encode()) for text in texts)
+                assert held["tokens_per_byte"] == pytest.approx(pieces / size, abs=1e-6)
+            for name, total in summary["splits"][split][source].items():
+                assert total == said[name]
+                assert total == sum(held[name] for held in said["languages"].values())
+    tokens = {s: counts["tokens"] for s, counts in summary["splits"]["train"].items()}
+    once = report["epochs"]["corpus"]
+    assert once["tokens"] == sum(tokens.values())
+    assert once["sources"]["books"]["table1"] == 2.23
+    passes = 0.25 * once["tokens"] / tokens["books"]
+    assert once["sources"]["books"]["epochs"] == pytest.approx(passes, abs=1e-6)
+    assert report["epochs"]["paper"]["tokens"] == 1_400_000_000_000
+
+
+def test_nothing_to_divide_by_gives_no_figure() -> None:
+    empty = dict.fromkeys(("documents", "tokens", "characters", "bytes", "words"), 0)
+    report = make_report({"train": {"books": {}}, "validation": {}}, {"books": 1.0})
+    assert report["epochs"]["corpus"]["sources"]["books"]["epochs"] is None
+    assert fertility(empty)["tokens_per_word"] is None
+
+
+def test_large_vocabularies_take_four_bytes() -> None:
+    assert token_dtype(65_536).itemsize == 2 and token_dtype(65_537).itemsize == 4
+
+
+def test_show_batch_names_documents_and_honours_skips(built: dict[str, Path]) -> None:
+    def rows(step: int, skips: tuple[int, ...] = ()) -> list:
+        return describe_batch(
+            built["tokens"],
+            built["tokenizer"],
+            context=32,
+            seed=1,
+            step=step,
+            global_batch=8,
+            skips=skips,
+        )
+
+    plain = rows(1)
+    assert rows(0, skips=(0,)) == plain != rows(0)
+    order = TokenOrder(built["tokens"], "train", 32, 1)
+    texts = {
+        row["id"]: row["text"]
+        for source in ("wikipedia", "books")
+        for row in read_rows(built["corpus"] / "train" / source)
+    }
+    for row in plain:
+        assert (row.source, row.window, row.epoch) == order.locate(row.sample)
+        assert row.position == 1 and row.sample == 8 + row.row
+        assert row.text.split(BOUNDARY)[0].strip()[:40] in texts[row.documents[0]]
+
+
+@pytest.mark.data
+def test_real_books_are_learned_from_and_come_back(arriero_data: Path, tmp_path: Path) -> None:
+    books = sorted((arriero_data / "corpus" / "books").rglob("*.txt"))[:2]
+    assert books
+    texts = [book.read_bytes()[:400_000].decode("utf-8", "ignore") for book in books]
+    rows = [{"id": f"books:{k}", "text": text} for k, text in enumerate(texts)]
+    write_rows(tmp_path / "train" / "books", rows)
+    write_mixture(tmp_path, {"books": 1.0})
+    one, two = stage(tmp_path / "a"), stage(tmp_path / "b")
+    build_tokenizer(TokenizerParameters(vocab_size=1000), tmp_path, one)
+    build_tokens(TokensParameters(workers=1), tmp_path, one.out, two)
+    tokenizer = Tokenizer(one.out / "tokenizer.model")
+    flat = np.fromfile(two.out / "train" / "books.bin", "<u2").tolist()
+    offsets = np.load(two.out / "train" / "books.offsets.npy").tolist()
+    for text, start, stop in zip(texts, offsets, offsets[1:], strict=False):
+        assert tokenizer.decode(flat[start:stop]) == text
+    assert sum(len(text.encode()) for text in texts) / len(flat) > 2
