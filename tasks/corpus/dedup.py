@@ -1,20 +1,28 @@
-"""Exact deduplication by the hash of the normalised text, in bounded memory across sources."""
+"""Exact deduplication by the hash of the normalised text, in bounded memory over any files."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.corpus.partitions import Rows, partition_bits, partitioned, slices
+
 _SPACE = re.compile(r"\s+")
 DIGEST_BYTES = 16
 # Rows of all sources decided together: 24 bytes each, so about 200 MB.
 PARTITION_ROWS = 8_000_000
+MEMORY_MB = 2048
+# Deciding a digest, measured: 24 bytes as it lies in its file, the rest to sort it.
+ROW_BYTES = 72
+_KEYED = np.dtype([("key", "<u8"), ("rest", "<u8"), ("row", "<u8")])
+_SCAN_ROWS = 1 << 16
 
 
 def text_digest(text: str) -> bytes:
@@ -93,3 +101,54 @@ def first_occurrences(
         for rank, name in enumerate(tables):
             keep[name][row_R[winners[rank_R[winners] == rank]]] = True
     return keep
+
+
+def first_of_files(
+    files: Sequence[Path], folder: Path, memory_mb: int = MEMORY_MB
+) -> list[NDArray[np.bool_]]:
+    """Which rows of each digest file to keep: the first occurrence of every digest.
+
+    First is in the order of the files, then of their rows. The masks do not depend on the memory.
+
+    Args:
+        files: see :func:`write_digests`; of shards in order, of sources in order of precedence.
+        folder: for temporary files (24 bytes a row) and ``first``, which the masks map: a byte a
+            row that the system may put out of memory. Remove it after the result.
+        memory_mb: what is held of a partition, at most.
+    """
+    counts = [path.stat().st_size // DIGEST_BYTES for path in files]
+    first_F = np.cumsum([0, *counts])
+    rows = int(first_F[-1])
+    if not rows:
+        return [np.zeros(0, dtype=np.bool_) for _ in files]
+    keep_N = np.memmap(folder / "first", dtype=np.bool_, mode="w+", shape=(rows,))
+    limit = max(1, memory_mb * 1_000_000 // ROW_BYTES)
+
+    def scan() -> Iterator[Rows]:
+        for first, path in zip(first_F, files, strict=False):
+            yield from _keyed(path, int(first))
+
+    for path in partitioned(scan, partition_bits(rows, limit), _KEYED, folder):
+        seen = np.empty(0, dtype=_KEYED)
+        # Slices come in order of rows: a digest that an earlier one has is not its first.
+        for part in slices(path, _KEYED, limit):
+            together = np.concatenate([seen, part])
+            order = np.lexsort((together["rest"], together["key"]))  # stable: first row first
+            sorted_R = together[order]
+            new = np.ones(len(order), dtype=np.bool_)
+            new[1:] = sorted_R["key"][1:] != sorted_R["key"][:-1]
+            new[1:] |= sorted_R["rest"][1:] != sorted_R["rest"][:-1]
+            seen = sorted_R[new]
+        keep_N[seen["row"].astype(np.int64)] = True
+    return [keep_N[start:stop] for start, stop in pairwise(first_F)]
+
+
+def _keyed(path: Path, first: int) -> Iterator[Rows]:
+    """The digests of a file with their rows, counted from ``first``."""
+    dtype = np.dtype([("key", ">u8"), ("rest", ">u8")])
+    for part in slices(path, dtype, _SCAN_ROWS):
+        rows = np.empty(len(part), dtype=_KEYED)
+        rows["key"], rows["rest"] = part["key"], part["rest"]
+        rows["row"] = np.arange(first, first + len(part), dtype=np.uint64)
+        first += len(part)
+        yield rows

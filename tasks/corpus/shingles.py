@@ -58,8 +58,8 @@ def filled(signature_DB: NDArray[np.uint64]) -> NDArray[np.uint64]:
     attempt = 0
     while len(row):
         attempt += 1
-        draw = mixed(column.astype(np.uint64) * ODD + np.uint64(attempt))
-        value = signature_DB[row, (draw >> _SHIFT).astype(np.int64)]
+        draw_B = mixed(np.arange(BINS, dtype=np.uint64) * ODD + np.uint64(attempt)) >> _SHIFT
+        value = signature_DB[row, draw_B.astype(np.int64)[column]]
         result[row, column] = value
         empty = value == EMPTY
         row, column = row[empty], column[empty]

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import json
 import random
-import re
 from pathlib import Path
 
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from tasks.corpus import clusters, shingles
+from tasks.corpus import clusters, partitions, shingles
 from tasks.corpus.assemble import build_corpus
 from tasks.corpus.clusters import BANDS, Clusters, band_keys
-from tasks.corpus.documents import Document, read_documents, write_documents
+from tasks.corpus.documents import Document, write_documents
 from tasks.corpus.parameters import CorpusParameters
+from tests.tasks.corpus.artifacts import split_in
 from tests.tasks.corpus.test_build import context
 
 VOCABULARY = (
@@ -49,52 +46,6 @@ def labels(folder: Path, texts: list[str], **options: int) -> list[int]:
     return result
 
 
-@given(st.lists(st.text(st.characters(), max_size=60), max_size=6))
-def test_words_are_what_the_regular_expression_finds(texts: list[str]) -> None:
-    hashed = list(shingles._words(texts))
-    found = [re.findall(r"\w+", text.lower()) for text in texts]
-    owner = [number for _, part in hashed for number in part.tolist()]
-    assert owner == [number for number, words in enumerate(found) for _ in words]
-    keys = [key for part, _ in hashed for key in part.tolist()]
-    words = [word for text in found for word in text]
-    assert len(set(words)) == len(set(keys)) == len(set(zip(words, keys, strict=True)))
-
-
-def test_shingles_are_sets_in_order_of_words() -> None:
-    def hashes(text: str) -> set[int]:
-        return set(shingles.shingle_hashes(text, 1).tolist())
-
-    assert hashes("one two three four five six") == hashes("One, two; THREE\nfour five... six!")
-    assert len(hashes("one two three four five six")) == 2
-    assert not hashes("one two three four five") & hashes("two one three four five")
-    assert not hashes("ab cd e f g") & hashes("db ca e f g")  # letters that changed their words
-    assert len(hashes("one two")) == 2 and not hashes(" ... ")
-    assert hashes("one two") != set(shingles.shingle_hashes("one two", 2).tolist())
-
-
-def test_signatures_of_a_batch_are_those_of_its_texts(monkeypatch: pytest.MonkeyPatch) -> None:
-    texts = ["", "two words", " ".join(prose(1, 3000)), "é " * 400, "x" * 500, "\ud800 one"]
-    batch = shingles.signatures(texts, 5)
-    for text, signature in zip(texts, batch, strict=True):
-        assert (shingles.signature(shingles.shingle_hashes(text, 5)) == signature).all()
-    monkeypatch.setattr(shingles, "PIECE", 300)  # texts in pieces: the same words, but for one
-    pieces = shingles.signatures(texts, 5)
-    assert (pieces[:4] == batch[:4]).all() and (pieces[5] == batch[5]).all()
-
-
-@pytest.mark.parametrize("length", [12, 60, 400, 3000])
-def test_equal_bins_estimate_similarity_at_any_length(length: int) -> None:
-    estimates, truths = [], []
-    for seed in range(20):
-        words = prose(seed, length)
-        pair = [" ".join(words), changed(words, 25, seed)]
-        first, second = (set(shingles.shingle_hashes(text, 0).tolist()) for text in pair)
-        truths.append(len(first & second) / len(first | second))
-        bins = shingles.filled(shingles.signatures(pair, 0))
-        estimates.append(float((bins[0] == bins[1]).mean()))
-    assert np.mean(estimates) == pytest.approx(np.mean(truths), abs=0.06)
-
-
 def test_clusters_are_near_duplicates_whatever_the_partitions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -111,10 +62,11 @@ def test_clusters_are_near_duplicates_whatever_the_partitions(
         expected += [base, base + 1] + ([base, base] if seed % 3 == 0 else [])
     expected += [len(expected) + extra for extra in range(3)]
     assert found == expected
-    assert labels(tmp_path, texts, partition_keys=500) == found
-    monkeypatch.setattr(clusters, "MAX_PARTITIONS", 4)
+    monkeypatch.setattr(clusters, "KEY_BYTES", 2000)
+    assert labels(tmp_path, texts, memory_mb=1) == found
+    monkeypatch.setattr(partitions, "OPEN_FILES", 4)
     monkeypatch.setattr(clusters, "BATCH_TEXTS", 7)
-    assert labels(tmp_path, texts, partition_keys=500) == found
+    assert labels(tmp_path, texts, memory_mb=1) == found
 
 
 def test_documents_linked_in_a_row_are_one_cluster(tmp_path: Path) -> None:
@@ -148,7 +100,7 @@ def artifact(folder: Path, source: str, texts: list[str]) -> Path:
         Document(id=f"{source}:{n}", text=text, source=source, uri=f"{source}/{n}")
         for n, text in enumerate(texts)
     ]
-    write_documents(folder / "documents.parquet", documents)
+    write_documents(folder / "documents" / "00000.parquet", documents)
     size = sum(map(len, texts))
     row = {"source": source, "filter": "read", "joined": 0, "rejected": {}}
     for side in ("in", "out"):
@@ -177,7 +129,7 @@ def test_no_cluster_crosses_the_split_within_or_between_sources(tmp_path: Path) 
     held = dict.fromkeys(inputs, 0)
     for split in ("train", "validation"):
         for name in inputs:
-            for row in read_documents(place.out / split / f"{name}.parquet"):
+            for row in split_in(place.out, split, name):
                 held[name] += split == "validation"
                 number = int(row["id"].partition(":")[2])
                 family = number // 3 if name == "c4" else number
@@ -196,7 +148,7 @@ def test_a_cluster_of_most_of_a_source_stays_in_training_and_is_said(tmp_path: P
         parameters = CorpusParameters(allow_missing_sources=True, validation_fraction=0.0)
         folder = artifact(tmp_path / name, "c4", own)
         result = build_corpus({"c4": folder}, parameters, place)
-        held = list(read_documents(place.out / "validation" / "c4.parquet"))
+        held = list(split_in(place.out, "validation", "c4"))
         assert [row["text"] for row in held] == texts[9 : len(own)]
         assert any("clusters" in note for note in result.notes) == (not held)
 
@@ -209,6 +161,6 @@ def test_side_does_not_depend_on_the_order_of_documents(tmp_path: Path) -> None:
         place = context(tmp_path / f"corpus-{number}")
         folder = artifact(tmp_path / str(number), "c4", order)
         build_corpus({"c4": folder}, parameters, place)
-        rows = read_documents(place.out / "validation" / "c4.parquet")
+        rows = split_in(place.out, "validation", "c4")
         held.append({row["text"] for row in rows})
     assert held[0] == held[1] and 4 <= len(held[0]) <= 44
