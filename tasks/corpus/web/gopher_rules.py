@@ -10,6 +10,8 @@ apostrophe. Stop words are looked for as they are written, in small letters.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +26,22 @@ _ELLIPSES = ("...", "…")
 _PARAGRAPHS = re.compile(r"\n{2,}")
 _TOP = (2, 3, 4)
 _REPEATED = (5, 6, 7, 8, 9, 10)
+
+
+class _Again(NamedTuple):
+    """Parts of a page that stood before in it, and all parts; characters of both."""
+
+    parts: int
+    all_parts: int
+    characters: int
+    all_characters: int
+
+    @classmethod
+    def of(cls, parts: Sequence[str]) -> _Again:
+        different = set(parts)
+        characters = sum(map(len, parts))
+        again = characters - sum(map(len, different)) if len(different) < len(parts) else 0
+        return cls(len(parts) - len(different), len(parts), again, characters)
 
 
 class GopherRules:
@@ -60,7 +78,7 @@ class GopherRules:
         for token, count in tokens.counts.items():
             if token.isalpha():
                 with_letter += count
-            elif WORD.match(token) is None:
+            elif WORD.search(token) is None:
                 continue
             elif any(map(str.isalpha, token)):
                 with_letter += count
@@ -93,15 +111,15 @@ class GopherRules:
         bounds = self._bounds
         if "" in lines:
             paragraphs = _PARAGRAPHS.split("\n".join(lines).strip("\n"))
-            share, characters = _repeated(paragraphs)
-            if share > bounds.gopher_paragraphs:
+            again = _Again.of(paragraphs)
+            if again.parts > bounds.gopher_paragraphs * again.all_parts:
                 return "repeated paragraphs"
-            if characters > bounds.gopher_paragraph_characters:
+            if again.characters > bounds.gopher_paragraph_characters * again.all_characters:
                 return "characters of repeated paragraphs"
-        share, characters = _repeated([line for line in lines if line])
-        if share > bounds.gopher_lines:
+        again = _Again.of([line for line in lines if line])
+        if again.parts > bounds.gopher_lines * again.all_parts:
             return "repeated lines"
-        if characters > bounds.gopher_line_characters:
+        if again.characters > bounds.gopher_line_characters * again.all_characters:
             return "characters of repeated lines"
         return ""
 
@@ -143,15 +161,6 @@ class GopherRules:
             on_P = again_W[start_P + 1] & (start_P + size < len(word_W))
             start_P, rank_P = start_P[on_P], rank_P[on_P]
         return ""
-
-
-def _repeated(parts: list[str]) -> tuple[float, float]:
-    """Share of parts that stood before, and of the characters in them."""
-    different = set(parts)
-    if len(different) == len(parts):
-        return 0.0, 0.0
-    characters = sum(map(len, parts))
-    return 1 - len(different) / len(parts), 1 - sum(map(len, different)) / characters
 
 
 def _occurring_again(

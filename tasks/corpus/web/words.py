@@ -6,9 +6,10 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 
-# A number keeps its separators, a word its apostrophes, a run of dots is one mark; any other mark
-# stands alone. Every alternative begins with characters of its own, so matching is linear.
-TOKEN = re.compile(r"[^\W\d_]+(?:['’]?\w)*|\d+(?:[.,:]\d+)*\w*|_+\w*|\.{2,}|[^\w\s]")
+# What a reader takes for one word stays one (example.com, R&D, 3.14, 9:30), the end after an
+# apostrophe is one of its own, runs of dots or dashes are one mark, any other mark stands alone.
+# No alternative can fail after its first characters, so matching is linear.
+TOKEN = re.compile(r"\w+(?:[.&\u00ad]\w+|(?<=\d)[,:/–]\d+)*|\.+|-+|['’](?<=\w.)\w+|[^\w\s]")
 WORD = re.compile(r"\w+")
 
 
