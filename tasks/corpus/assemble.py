@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ from tasks.corpus.build import MissingSourceError
 from tasks.corpus.chain import check_chain
 from tasks.corpus.clusters import Clusters
 from tasks.corpus.dedup import first_occurrences, leading_digests, text_digest, write_digests
-from tasks.corpus.documents import Funnel, ParquetFile, read_documents
+from tasks.corpus.documents import ParquetFile, document_files, read_documents
+from tasks.corpus.funnel import Funnel
 from tasks.corpus.mixture import SOURCES, mixture
 from tasks.corpus.parameters import CorpusParameters
 from tasks.corpus.split import choose_validation, cluster_keys, split_key
@@ -29,8 +30,8 @@ def build_corpus(
     """Join the sources: remove texts that an earlier source has, split, mix.
 
     Earlier means earlier in Table 1. A cluster of near-duplicates, over all sources, is on one side
-    of the split as a whole. Writes ``train/<source>.parquet``,
-    ``validation/<source>.parquet``, ``funnel.json``, ``licenses.json`` and ``mixture.json``.
+    of the split as a whole. Writes ``train/<source>/*.parquet``,
+    ``validation/<source>/*.parquet``, ``funnel.json``, ``licenses.json`` and ``mixture.json``.
 
     Args:
         inputs: artifact folder of each source's documents.
@@ -39,9 +40,9 @@ def build_corpus(
         MissingSourceError: a source is missing or empty and ``allow_missing_sources`` is not set.
     """
     present = {
-        name: inputs[name] / "documents.parquet"
+        name: files
         for name in SOURCES
-        if name in inputs and _rows(inputs[name] / "documents.parquet")
+        if name in inputs and (files := document_files(inputs[name]))
     }
     missing = [name for name in SOURCES if name not in present]
     if missing and not parameters.allow_missing_sources:
@@ -52,10 +53,10 @@ def build_corpus(
         )
     digests = {name: context.work / f"{name}.digests" for name in present}
     keys: dict[str, NDArray[np.uint64]] = {}
-    total = sum(map(_rows, present.values()))
+    total = sum(_rows(path) for files in present.values() for path in files)
     with Clusters(context.work, total, parameters.seed) as clusters:
-        for number, (name, path) in enumerate(present.items()):
-            keys[name] = _hash_source(path, digests[name], parameters.seed, clusters)
+        for number, (name, files) in enumerate(present.items()):
+            keys[name] = _hash_source(files, digests[name], parameters.seed, clusters)
             context.progress(0.5 * (number + 1) / len(present), f"hashed {name}")
         label_N = clusters.labels()
     keep = first_occurrences(digests)
@@ -63,9 +64,9 @@ def build_corpus(
     funnel_rows: list[dict[str, Any]] = []
     licenses: Counter[str] = Counter()
     counts: dict[str, dict[str, int]] = {"train": {}, "validation": {}}
-    for number, (name, path) in enumerate(present.items()):
+    for number, (name, files) in enumerate(present.items()):
         funnel = Funnel(name)
-        written = _write_source(name, path, keep[name], held[name], context.out, funnel, licenses)
+        written = _write_source(name, files, keep[name], held[name], context.out, funnel, licenses)
         for split, documents in written.items():
             counts[split][name] = documents
         source_rows = json.loads((inputs[name] / "funnel.json").read_text("utf-8"))
@@ -118,12 +119,14 @@ def _rows(path: Path) -> int:
     return int(pq.read_metadata(path).num_rows)
 
 
-def _hash_source(path: Path, digests: Path, seed: int, clusters: Clusters) -> NDArray[np.uint64]:
+def _hash_source(
+    files: Sequence[Path], digests: Path, seed: int, clusters: Clusters
+) -> NDArray[np.uint64]:
     """Write a source's text digests, sign its texts; return their split keys (8 bytes each)."""
-    key_N = np.empty(_rows(path), dtype=np.uint64)
+    key_N = np.empty(sum(map(_rows, files)), dtype=np.uint64)
 
     def rows() -> Iterator[bytes]:
-        for index, row in enumerate(read_documents(path, ["text"])):
+        for index, row in enumerate(_all_rows(files, ["text"])):
             digest = text_digest(row["text"])
             key_N[index] = split_key(digest, seed)
             clusters.add(row["text"])
@@ -164,32 +167,66 @@ def _cluster_counts(label_N: NDArray[np.int64], keep_N: NDArray[np.bool_]) -> di
     return {"clusters": len(several), "documents": int(several.sum()), "largest": largest}
 
 
+def _all_rows(
+    files: Sequence[Path], columns: Sequence[str] | None = None
+) -> Iterator[dict[str, Any]]:
+    for path in files:
+        yield from read_documents(path, columns)
+
+
 def _write_source(
     name: str,
-    path: Path,
+    files: Sequence[Path],
     keep_N: NDArray[np.bool_],
     held_N: NDArray[np.bool_],
     out: Path,
     funnel: Funnel,
     licenses: Counter[str],
 ) -> dict[str, int]:
-    """Write a source's two files; counts into ``funnel`` and ``licenses``."""
+    """Write a source's files; counts into ``funnel`` and ``licenses``."""
     funnel.declare("cross-source duplicate", "validation split")
+    written = {"train": 0, "validation": 0}
+    start = 0
+    for path in files:
+        stop = start + _rows(path)
+        one = _write_file(path, keep_N[start:stop], held_N[start:stop], out, name, funnel, licenses)
+        for split, documents in one.items():
+            written[split] += documents
+        start = stop
+    return written
+
+
+def _write_file(
+    path: Path,
+    keep_N: NDArray[np.bool_],
+    held_N: NDArray[np.bool_],
+    out: Path,
+    name: str,
+    funnel: Funnel,
+    licenses: Counter[str],
+) -> dict[str, int]:
+    """One file's documents to the two splits; a split without documents has no file."""
     with (
-        ParquetFile(out / "train" / f"{name}.parquet") as train,
-        ParquetFile(out / "validation" / f"{name}.parquet") as validation,
+        ParquetFile(out / "train" / name / path.name) as train,
+        ParquetFile(out / "validation" / name / path.name) as validation,
     ):
         for row, keep, held in zip(read_documents(path), keep_N, held_N, strict=True):
             text = row["text"]
             if not keep:
-                funnel.reject("cross-source duplicate", "same text in an earlier source", text)
+                funnel.reject(
+                    "cross-source duplicate", "same text in an earlier source", text, row["id"]
+                )
                 continue
             funnel.keep("cross-source duplicate", text)
             licenses[row["license"] or "unknown"] += 1
             if held:
-                funnel.reject("validation split", "validation", text)
+                funnel.reject("validation split", "validation", text, row["id"])
                 validation.write(row)
             else:
                 funnel.keep("validation split", text)
                 train.write(row)
+        funnel.take_rejected()
+    for file in (train, validation):
+        if not file.documents:
+            file.path.unlink()
     return {"train": train.documents, "validation": validation.documents}

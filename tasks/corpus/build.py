@@ -1,88 +1,151 @@
-"""Builds the documents of one source: plain code, no orchestrator."""
+"""Builds the documents of one source, shard by shard: plain code, no orchestrator.
+
+survey (each shard) -> decide (once) -> read (each shard) -> merge. The first two only where a
+source's shards must know of each other: lines repeated across files, editions of a book, the
+largest sites. Every step's files lie in the work folder of the recipe, so an attempt goes on where
+another one ended, whoever did the work.
+"""
 
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 from tasks.context import StageContext, StageResult, atomic_write_json
 from tasks.corpus.chain import check_chain
-from tasks.corpus.dedup import (
-    SeenTexts,
-)
-from tasks.corpus.documents import (
-    REJECTED_SCHEMA,
-    Document,
-    Funnel,
-    ParquetFile,
-)
-from tasks.corpus.locate import readable_root
+from tasks.corpus.execute import Executor, Job, LocalExecutor
+from tasks.corpus.funnel import Funnel
+from tasks.corpus.merge import Merged, ReadShard, merge_shards
 from tasks.corpus.parameters import CorpusParameters
-from tasks.corpus.storable import encodable, encodable_name, storable
+from tasks.corpus.shards import Shard, plan_rows, plan_shards
 
-REPORT_EVERY = 200
+STEPS = "tasks.corpus.steps"
 
 
 class MissingSourceError(ValueError):
     """A source has no files or no documents, and missing sources are not allowed."""
 
 
+@dataclass(frozen=True)
+class SourceWork:
+    """One source's shards and where their steps' files lie: the same for every worker.
+
+    root: data folder. folder: work folder of the recipe.
+    """
+
+    source: str
+    root: Path
+    folder: Path
+    shards: Sequence[Shard]
+    parameters: CorpusParameters
+
+    @property
+    def surveyed(self) -> bool:
+        """Whether the shards must know of each other before they are read."""
+        return hasattr(import_module(f"tasks.corpus.sources.{self.source}"), "survey")
+
+    def survey_job(self, shard: Shard) -> Job:
+        """What others must know of a shard."""
+        return self._job("survey_shard", shard, self.folder / "survey" / shard.name)
+
+    def decide_job(self) -> Job:
+        """What all surveys say together."""
+        surveys = [str(self.folder / "survey" / shard.name) for shard in self.shards]
+        arguments = {
+            "source": self.source,
+            "surveys": surveys,
+            "parameters": self.parameters.model_dump(mode="json"),
+            "folder": str(self.folder / "decided"),
+        }
+        return Job(f"{STEPS}:decide_source", arguments)
+
+    def read_job(self, shard: Shard) -> Job:
+        """The documents of a shard."""
+        decided = str(self.folder / "decided") if self.surveyed else None
+        surveyed = str(self.folder / "survey" / shard.name) if self.surveyed else None
+        job = self._job("read_shard", shard, self.folder / "read" / shard.name)
+        job.arguments.update(decided=decided, surveyed=surveyed)
+        return job
+
+    def _job(self, step: str, shard: Shard, folder: Path) -> Job:
+        arguments = {
+            "source": self.source,
+            "root": str(self.root),
+            "files": list(shard.files),
+            "parameters": self.parameters.model_dump(mode="json"),
+            "folder": str(folder),
+        }
+        skips = self.folder / "skips" / f"{shard.name}.json"
+        return Job(f"{STEPS}:{step}", arguments, skips)
+
+
+def source_work(
+    source: str,
+    root: Path,
+    sizes: Mapping[str, int],
+    parameters: CorpusParameters,
+    folder: Path,
+) -> SourceWork:
+    """The plan of a source's shards, noted in ``shards.json`` of its work folder.
+
+    Args:
+        sizes: the listed files in order, paths relative to ``root``, with their bytes.
+    """
+    reader = import_module(f"tasks.corpus.sources.{source}")
+    shards = plan_shards(reader, list(sizes), sizes, parameters.shard_megabytes * 1_000_000)
+    (folder / "skips").mkdir(parents=True, exist_ok=True)
+    atomic_write_json(folder / "shards.json", plan_rows(shards))
+    return SourceWork(source, root, folder, shards, parameters)
+
+
 def build_source(
     source: str,
     root: Path,
-    files: Sequence[str],
+    sizes: Mapping[str, int],
     parameters: CorpusParameters,
     context: StageContext,
+    executor: Executor | None = None,
 ) -> StageResult:
     """Read the dumps of one source into ``context.out``.
 
-    Writes ``documents.parquet``, ``funnel.json``, ``licenses.json``, ``bad_files.json`` and, with
-    ``keep_rejected``, ``rejected.parquet``.
+    Writes ``documents/*.parquet``, ``rejected/*.parquet``, ``funnel.json``,
+    ``funnel_shards.json``, ``licenses.json`` and ``bad_files.json``.
 
     Args:
-        root: data folder. files: paths of the source's files relative to it, sorted, as
-            `locate_sources` writes them.
+        root: data folder. sizes: the source's files in order, paths relative to it as
+            `locate_sources` writes them, with their bytes.
+        executor: where shards are read; by default processes of this machine.
 
     Raises:
         BadFileError: a file cannot be read and ``strict`` is set.
         MissingSourceError: no document came out and ``allow_missing_sources`` is not set.
     """
     started = time.monotonic()
-    funnel = Funnel(source, strict=parameters.strict, keep_rejected=parameters.keep_rejected)
-    reader = import_module(f"tasks.corpus.sources.{source}")
-    licenses: Counter[str] = Counter()
-    totals: Counter[str] = Counter()
-    rejected = _RejectedFile(context.out / "rejected.parquet", parameters.keep_rejected)
-    with (
-        readable_root(root, files, context.work) as readable,
-        rejected,
-        ParquetFile(context.out / "documents.parquet") as output,
-    ):
-        expected = _expected_bytes(readable, files, parameters, source)
-        documents = reader.read(readable, files, parameters, funnel)
-        for document in _unique(documents, funnel):
-            output.write_document(document)
-            licenses[document.license or "unknown"] += 1
-            totals["characters"] += len(document.text)
-            totals["bytes"] += len(document.text.encode())
-            rejected.write(funnel)
-            if output.documents % REPORT_EVERY == 0:
-                context.progress(
-                    min(0.99, totals["bytes"] / expected), f"{source}: {output.documents:,}"
-                )
-            if _cap_reached(parameters, source, output.documents, totals["bytes"]):
-                documents.close()
-                funnel.stop()
-                funnel.note(f"{source}: stopped at its cap; what follows was not read.")
-                break
-        rejected.write(funnel)
-    if not output.documents:
+    given_up: list[str] = []
+    executor = executor or local_executor(parameters, context, given_up)
+    work = source_work(source, root, sizes, parameters, context.work)
+    if work.surveyed:
+        jobs = (work.survey_job(shard) for shard in work.shards)
+        for done, _ in enumerate(executor.run(jobs), 1):
+            context.progress(
+                0.5 * done / len(work.shards), f"{source}: {done} of {len(work.shards)} surveyed"
+            )
+        for _ in executor.run([work.decide_job()]):
+            context.progress(0.5, f"{source}: decided")
+    merged = merge_shards(
+        source, _read(work, executor, context), parameters.cap(source), context.out
+    )
+    funnel = merged.funnel
+    if merged.capped:
+        funnel.note(f"{source}: stopped at its cap; what follows was not read.")
+    for note in given_up:
+        funnel.note(note)
+    if not merged.documents:
         message = (
-            f"source {source!r} gave no documents from {len(files)} files under"
+            f"source {source!r} gave no documents from {len(sizes)} files under"
             f" {root / 'corpus' / source}"
         )
         if not parameters.allow_missing_sources:
@@ -91,18 +154,16 @@ def build_source(
                 " allow_missing_sources to go on without the source."
             )
         funnel.note(f"{message}.")
-    check_chain(funnel.rows(), {"documents": output.documents, **totals})
-    atomic_write_json(context.out / "funnel.json", funnel.rows())
-    atomic_write_json(context.out / "licenses.json", dict(sorted(licenses.items())))
-    atomic_write_json(context.out / "bad_files.json", funnel.bad_files)
+    _write_reports(merged, context)
     seconds = round(time.monotonic() - started, 3)
     atomic_write_json(context.logs / "timing.json", {"seconds": seconds, "root": str(root)})
     return StageResult(
         counts={
-            "documents": output.documents,
-            "characters": totals["characters"],
-            "bytes": totals["bytes"],
-            "files": len(files),
+            "documents": merged.documents,
+            "characters": merged.characters,
+            "bytes": merged.bytes,
+            "files": len(sizes),
+            "shards": len(work.shards),
             "bad_files": len(funnel.bad_files),
         },
         seeds={"corpus": parameters.seed},
@@ -110,51 +171,52 @@ def build_source(
     )
 
 
-class _RejectedFile:
-    """Writes what the filters removed, when that is wanted."""
+def local_executor(
+    parameters: CorpusParameters, context: StageContext, given_up: list[str]
+) -> LocalExecutor:
+    """Processes of this machine with the parameters' bounds; what is given up is an event."""
 
-    def __init__(self, path: Path, wanted: bool) -> None:
-        self._file = ParquetFile(path, REJECTED_SCHEMA) if wanted else None
+    def note(place: tuple[str, int], reason: str) -> None:
+        file, offset = place
+        context.log.warning("%s, record %d: %s; given up", file, offset, reason)
+        context.events([("record_given_up", {"file": file, "offset": offset, "reason": reason})])
+        given_up.append(f"{file}, record {offset}: {reason}; given up.")
 
-    def write(self, funnel: Funnel) -> None:
-        rows = funnel.take_rejected()
-        if self._file is not None:
-            for rejected in rows:
-                row = rejected._asdict() | {"id": encodable_name(rejected.id)}
-                self._file.write(row | {"text": encodable(rejected.text or "")})
-
-    def __enter__(self) -> _RejectedFile:
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        if self._file is not None:
-            self._file.__exit__(*error)
+    return LocalExecutor(
+        parameters.worker_processes(),
+        record_seconds=float(parameters.record_seconds),
+        megabytes=parameters.record_megabytes,
+        given_up=note,
+    )
 
 
-def _unique(documents: Iterator[Document], funnel: Funnel) -> Iterator[Document]:
-    """Documents whose text was not seen before in this source."""
-    seen = SeenTexts()
-    for document in documents:
-        raw, document.text = document.text, encodable(document.text)
-        if seen.is_new(document.text):
-            funnel.keep("exact duplicate", raw, document.text)
-            yield storable(document)
-        else:
-            funnel.reject("exact duplicate", "same text in this source", raw, document.id)
+def _read(work: SourceWork, executor: Executor, context: StageContext) -> Iterator[ReadShard]:
+    """Shards as they are read, in order; what a cap makes needless is not begun."""
+    total = sum(shard.size for shard in work.shards) or 1
+    start = 0.5 if work.surveyed else 0.0
+    documents = done = 0
+    results = executor.run(work.read_job(shard) for shard in work.shards)
+    for shard, said in zip(work.shards, results, strict=True):
+        documents += said["documents"]
+        done += shard.size
+        context.progress(
+            min(0.99, start + (1 - start) * done / total), f"{work.source}: {documents:,} documents"
+        )
+        yield ReadShard(shard.number, work.folder / "read" / shard.name, said)
 
 
-def _cap_reached(parameters: CorpusParameters, source: str, documents: int, size: int) -> bool:
-    cap = parameters.cap(source)
-    too_many = cap.max_documents is not None and documents >= cap.max_documents
-    return too_many or (cap.max_bytes is not None and size >= cap.max_bytes)
-
-
-def _expected_bytes(
-    root: Path, files: Sequence[str], parameters: CorpusParameters, source: str
-) -> int:
-    """A rough size of the result, for progress alone."""
-    cap = parameters.cap(source).max_bytes
-    return cap or max(1, sum((root / name).stat().st_size for name in files))
+def _write_reports(merged: Merged, context: StageContext) -> None:
+    rows = merged.funnel.rows()
+    written = {
+        "documents": merged.documents,
+        "characters": merged.characters,
+        "bytes": merged.bytes,
+    }
+    check_chain(rows, written)
+    atomic_write_json(context.out / "funnel.json", rows)
+    atomic_write_json(context.out / "funnel_shards.json", merged.by_shard)
+    atomic_write_json(context.out / "licenses.json", dict(sorted(merged.licenses.items())))
+    atomic_write_json(context.out / "bad_files.json", merged.funnel.bad_files)
 
 
 def _reasons(funnel: Funnel) -> str:

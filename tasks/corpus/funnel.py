@@ -154,14 +154,7 @@ class Funnel:
         entry.documents_in += 1
         entry.characters_in += len(text)
         entry.bytes_in += _bytes(text)
-        entry.rejected[reason] = entry.rejected.get(reason, 0) + 1
-        sample: str | None = None
-        if self.keep_rejected:
-            sample = text
-        elif entry.rejected[reason] <= SAMPLES:
-            sample = text[:EXCERPT]
-        file, offset = self.place
-        self.rejected_rows.append(Rejected(identity, name, reason, file, offset, len(text), sample))
+        self._note_reject(entry, name, reason, text, identity)
 
     def join(self, name: str, parts: Sequence[str], whole: str) -> None:
         """Several documents became one at ``name``."""
@@ -239,7 +232,7 @@ class Funnel:
             )
         return funnel
 
-    def take_back(self, name: str, reason: str, text: str) -> None:
+    def take_back(self, name: str, reason: str, text: str, identity: str) -> None:
         """A document counted as kept by ``name``, the last filter so far, is rejected after all.
 
         What one shard could not know: an earlier one has the same text.
@@ -248,7 +241,19 @@ class Funnel:
         entry.documents_out -= 1
         entry.characters_out -= len(text)
         entry.bytes_out -= _bytes(text)
+        self._note_reject(entry, name, reason, text, identity)
+
+    def _note_reject(
+        self, entry: FunnelEntry, name: str, reason: str, text: str, identity: str
+    ) -> None:
         entry.rejected[reason] = entry.rejected.get(reason, 0) + 1
+        sample: str | None = None
+        if self.keep_rejected:
+            sample = text
+        elif entry.rejected[reason] <= SAMPLES:
+            sample = text[:EXCERPT]
+        file, offset = self.place
+        self.rejected_rows.append(Rejected(identity, name, reason, file, offset, len(text), sample))
 
     def _entry(self, name: str) -> FunnelEntry:
         return self.entries.setdefault(name, FunnelEntry())

@@ -10,6 +10,7 @@ from tasks.corpus.mixture import SOURCES, TABLE1
 from tasks.corpus.rules.arxiv import ArxivRules
 from tasks.corpus.rules.books import BookRules
 from tasks.corpus.rules.code import CodeRules
+from tasks.corpus.rules.execution import ExecutionRules
 from tasks.corpus.rules.languages import LanguageRules
 from tasks.corpus.rules.reading import ReadingRules
 from tasks.corpus.rules.split import SplitRules
@@ -68,8 +69,19 @@ class SourceCap(BaseModel):
         ge=1,
     )
 
+    def reached(self, documents: int, size: int) -> bool:
+        """Whether this many documents and bytes are all that is wanted."""
+        too_many = self.max_documents is not None and documents >= self.max_documents
+        return too_many or (self.max_bytes is not None and size >= self.max_bytes)
+
+    @property
+    def is_set(self) -> bool:
+        """Whether there is any bound."""
+        return self.max_documents is not None or self.max_bytes is not None
+
 
 class CorpusParameters(
+    ExecutionRules,
     ReadingRules,
     SplitRules,
     StackExchangeRules,
@@ -94,14 +106,6 @@ class CorpusParameters(
         title="Allow missing sources",
         description="Go on when a source has no files; the mixture is renormalised over the"
         " sources present and the report says so.",
-    )
-    workers: int = Field(
-        2,
-        title="Worker processes",
-        description="Processes per source; the result does not depend on it.",
-        ge=1,
-        le=256,
-        json_schema_extra={"recipe": False},
     )
 
     @model_validator(mode="after")

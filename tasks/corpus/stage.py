@@ -129,8 +129,8 @@ def prepare_source(
     from tasks.corpus.build import build_source
 
     def build(inputs: dict[str, Path], context: StageContext) -> StageResult:
-        files = [file.path for file in read_listing(inputs["raw"] / FINGERPRINTS)]
-        return build_source(source, Path(root), files, parameters, context)
+        sizes = {file.path: file.size for file in read_listing(inputs["raw"] / FINGERPRINTS)}
+        return build_source(source, Path(root), sizes, parameters, context)
 
     return run_stage(
         documents_stage(source),

@@ -13,12 +13,14 @@ from tasks.context import StageContext, recipe_parameters
 from tasks.corpus.assemble import build_corpus
 from tasks.corpus.build import MissingSourceError, build_source
 from tasks.corpus.dedup import first_occurrences, text_digest, write_digests
-from tasks.corpus.documents import BadFileError, read_documents
+from tasks.corpus.execute import InlineExecutor
+from tasks.corpus.funnel import BadFileError
 from tasks.corpus.locate import locate_sources
 from tasks.corpus.mixture import SOURCES, TABLE1, epochs, mixture
 from tasks.corpus.parameters import CorpusParameters
 from tasks.corpus.split import choose_validation, cluster_keys, split_key
 from tasks.corpus.storable import encodable
+from tests.tasks.corpus.artifacts import documents_in, rejected_in, split_in
 
 
 def context(folder: Path) -> StageContext:
@@ -39,9 +41,10 @@ def source(folder: Path, name: str, texts: list[str], **options: object) -> Path
     build_source(
         "c4",
         folder / "data",
-        ["corpus/c4/a.jsonl"],
+        {"corpus/c4/a.jsonl": 1},
         CorpusParameters(**options),  # type: ignore[arg-type]
         place,
+        InlineExecutor(),
     )
     return place.out
 
@@ -57,9 +60,10 @@ def files(folder: Path) -> dict[str, bytes]:
 def test_source_artifact(tmp_path: Path) -> None:
     out = source(tmp_path, "c4", ["first text", "second\ntext", "second  text", "third"])
     assert set(files(out)) == {
-        "documents.parquet", "funnel.json", "licenses.json", "bad_files.json",
+        "documents/00000.parquet", "rejected/00000.parquet", "funnel.json", "funnel_shards.json",
+        "licenses.json", "bad_files.json",
     }  # fmt: skip
-    rows = list(read_documents(out / "documents.parquet"))
+    rows = list(documents_in(out))
     assert [row["text"] for row in rows] == ["first text", "second\ntext", "third"]
     assert json.loads(rows[0]["meta"]) == {"file": "corpus/c4/a.jsonl", "line": 1}
     funnel = json.loads((out / "funnel.json").read_text())
@@ -75,14 +79,14 @@ def test_source_artifact(tmp_path: Path) -> None:
 def test_caps_take_a_prefix(tmp_path: Path) -> None:
     texts = [f"text number {i}" for i in range(10)]
     some = source(tmp_path / "a", "c4", texts, caps={"c4": {"max_documents": 3}})
-    assert [r["text"] for r in read_documents(some / "documents.parquet")] == texts[:3]
+    assert [r["text"] for r in documents_in(some)] == texts[:3]
     few = source(tmp_path / "b", "c4", texts, caps={"c4": {"max_bytes": 20}})
-    assert [r["text"] for r in read_documents(few / "documents.parquet")] == texts[:2]
+    assert [r["text"] for r in documents_in(few)] == texts[:2]
 
 
 def test_rejected_documents_are_kept_when_wanted(tmp_path: Path) -> None:
     out = source(tmp_path, "c4", ["same", "same", "other"], keep_rejected=True)
-    rows = list(read_documents(out / "rejected.parquet"))
+    rows = list(rejected_in(out))
     assert [(r["filter"], r["reason"], r["text"]) for r in rows] == [
         ("exact duplicate", "same text in this source", "same")
     ]
@@ -92,13 +96,16 @@ def test_empty_source_and_strict_name_the_trouble(tmp_path: Path) -> None:
     data = tmp_path / "data/corpus/c4"
     data.mkdir(parents=True)
     (data / "empty.jsonl").write_bytes(b"")
-    names = ["corpus/c4/empty.jsonl"]
+    names = {"corpus/c4/empty.jsonl": 0}
+    here = InlineExecutor()
     with pytest.raises(MissingSourceError, match=r"empty file.*allow_missing_sources"):
-        build_source("c4", tmp_path / "data", names, CorpusParameters(), context(tmp_path / "a"))
+        build_source(
+            "c4", tmp_path / "data", names, CorpusParameters(), context(tmp_path / "a"), here
+        )
     place = context(tmp_path / "b")
     with pytest.raises(BadFileError, match=r"empty\.jsonl: empty file"):
-        build_source("c4", tmp_path / "data", names, CorpusParameters(strict=True), place)
-    assert not list(place.out.glob("*.parquet")) and not list(place.out.glob(".*.tmp"))
+        build_source("c4", tmp_path / "data", names, CorpusParameters(strict=True), place, here)
+    assert not list(place.out.rglob("*.parquet")) and not list(tmp_path.rglob(".*.tmp"))
 
 
 def test_corpus_keeps_the_first_source_and_renormalises(tmp_path: Path) -> None:
@@ -111,7 +118,7 @@ def test_corpus_keeps_the_first_source_and_renormalises(tmp_path: Path) -> None:
     result = build_corpus(inputs, parameters, place)
 
     def texts(split: str, name: str) -> set[str]:
-        return {r["text"] for r in read_documents(place.out / split / f"{name}.parquet")}
+        return {r["text"] for r in split_in(place.out, split, name)}
 
     assert texts("train", "commoncrawl") | texts("validation", "commoncrawl") >= set(shared)
     assert not (texts("train", "books") | texts("validation", "books")) & set(shared)

@@ -14,11 +14,13 @@ from tasks.context import StageContext
 from tasks.corpus.assemble import build_corpus
 from tasks.corpus.build import build_source
 from tasks.corpus.chain import FunnelError, check_chain
-from tasks.corpus.documents import Funnel, read_documents
+from tasks.corpus.execute import InlineExecutor
+from tasks.corpus.funnel import Funnel
 from tasks.corpus.locate import locate_sources
 from tasks.corpus.mixture import SOURCES
 from tasks.corpus.parameters import CorpusParameters
 from tests.golden.inputs import write_data
+from tests.tasks.corpus.artifacts import documents_in, split_in
 
 UNITS = ("documents", "characters", "bytes")
 
@@ -44,7 +46,7 @@ def prepare(root: Path, folder: Path, **options: Any) -> dict[str, Path]:
     made = {}
     for source, files in locate_sources(root).items():
         context = new_context(folder / source)
-        build_source(source, root, files, parameters, context)
+        build_source(source, root, dict.fromkeys(files, 1), parameters, context, InlineExecutor())
         made[source] = context.out
     context = new_context(folder / "corpus")
     build_corpus(made, parameters, context)
@@ -75,8 +77,8 @@ def breaks(rows: list[dict[str, Any]]) -> Iterator[str]:
                 yield f"{one['source']}: {one['filter']} -> {next_one['filter']}, {unit}"
 
 
-def sizes(path: Path) -> tuple[int, int, int]:
-    texts = [row["text"] for row in read_documents(path, ["text"])]
+def sizes(rows: Iterator[dict[str, Any]]) -> tuple[int, int, int]:
+    texts = [row["text"] for row in rows]
     return len(texts), sum(map(len, texts)), sum(len(text.encode()) for text in texts)
 
 
@@ -95,12 +97,12 @@ def test_funnels_of_all_sources_join(tmp_path: Path, data: Path, caps: dict[str,
         rows = rows_of(made[source])
         assert not list(breaks(rows)), source
         last = tuple(rows[-1][f"{unit}_out"] for unit in UNITS)
-        assert last == sizes(made[source] / "documents.parquet"), source
+        assert last == sizes(documents_in(made[source])), source
         whole = [row for row in corpus if row["source"] == source]
         assert whole[: len(rows)] == rows and len(whole) == len(rows) + 2
         assert not list(breaks(whole)), source
         last = tuple(whole[-1][f"{unit}_out"] for unit in UNITS)
-        assert last == sizes(made["corpus"] / "train" / f"{source}.parquet"), source
+        assert last == sizes(split_in(made["corpus"], "train", source)), source
 
 
 def test_units_change_at_one_filter_and_what_was_read_ahead_is_said(

@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 
 from tasks.corpus.build import build_source
-from tasks.corpus.documents import read_documents
+from tasks.corpus.execute import InlineExecutor
 from tasks.corpus.locate import locate_sources, readable_root
 from tasks.corpus.parameters import CorpusParameters
 from tests.bad_input.dumps import text_of
 from tests.golden.inputs import MIT, write_data
+from tests.tasks.corpus.artifacts import documents_in, rejected_in
 from tests.tasks.corpus.test_build import context
 
 PAPER = r"\documentclass{a}\begin{document}\section{One}" + text_of(1) + r"\end{document}"
@@ -25,7 +26,8 @@ PAPER = r"\documentclass{a}\begin{document}\section{One}" + text_of(1) + r"\end{
 def build(root: Path, folder: Path, source: str) -> Path:
     place = context(folder)
     parameters = CorpusParameters(workers=1, keep_rejected=True, allow_missing_sources=True)
-    build_source(source, root, locate_sources(root)[source], parameters, place)
+    sizes = dict.fromkeys(locate_sources(root)[source], 1)
+    build_source(source, root, sizes, parameters, place, InlineExecutor())
     return place.out
 
 
@@ -43,10 +45,10 @@ def test_dumps_are_read_whatever_their_names(tmp_path: Path, source: str) -> Non
         place.parent.mkdir(exist_ok=True)
         path.rename(place)
     made = build(root, tmp_path / "odd", source)
-    rows = list(read_documents(made / "documents.parquet"))
-    expected = [row["text"] for row in read_documents(plain / "documents.parquet")]
+    rows = list(documents_in(made))
+    expected = [row["text"] for row in documents_in(plain)]
     assert [row["text"] for row in rows] == expected and rows
-    assert [path.name for path in (tmp_path / "odd/work").iterdir()] == []
+    assert not list((tmp_path / "odd/work").rglob("names-*"))
     named = (made / "funnel.json").read_text("utf-8") + (made / "bad_files.json").read_text("utf-8")
     places = named + "".join(row["uri"] + row["meta"] for row in rows)
     assert str(tmp_path) not in places
@@ -60,7 +62,7 @@ def test_unreadable_dumps_are_named(tmp_path: Path) -> None:
     (folder / os.fsdecode(b"\xfe.jsonl")).write_bytes(b"")
     made = build(tmp_path, tmp_path / "made", "c4")
     bad = json.loads((made / "bad_files.json").read_text("utf-8"))
-    assert bad == [{"path": "corpus/c4/\\xfe.jsonl", "reason": "empty file"}]
+    assert bad == [{"path": "corpus/c4/\\xfe.jsonl", "reason": "empty file", "offset": 0}]
 
 
 def member(archive: tarfile.TarFile, name: bytes, data: bytes) -> None:
@@ -85,13 +87,11 @@ def test_papers_of_a_shard_with_such_names(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     arxiv_shard(folder / "shard.tar")
     made = build(tmp_path, tmp_path / "made", "arxiv")
-    rows = list(read_documents(made / "documents.parquet"))
+    rows = list(documents_in(made))
     assert [row["id"] for row in rows] == ["arxiv:caf\\xe9", "arxiv:na\\xefve"]
     assert rows[0]["uri"] == "corpus/arxiv/shard.tar#2301/caf\\xe9.gz"
     assert json.loads(rows[1]["meta"])["main"] == "caf\\xe9.tex"
-    assert [row["id"] for row in read_documents(made / "rejected.parquet")] == [
-        "corpus/arxiv/shard.tar#2301/t\\xeate.gz"
-    ]
+    assert [row["id"] for row in rejected_in(made)] == ["corpus/arxiv/shard.tar#2301/t\\xeate.gz"]
 
 
 def test_a_folder_of_ordinary_names_is_read_where_it_is(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_records_that_utf8_cannot_hold_are_kept_as_documents(tmp_path: Path) -> 
     record = {"text": "Q: a? A: b", "meta": {"url": "http://a/\ud800"}}
     (folder / "a.jsonl").write_text(json.dumps(record))
     made = build(tmp_path, tmp_path / "made", "stackexchange")
-    (row,) = read_documents(made / "documents.parquet")
+    (row,) = documents_in(made)
     assert row["uri"] == "http://a/\\ud800"
 
 
@@ -118,7 +118,7 @@ def test_members_of_a_project_with_such_names(tmp_path: Path) -> None:
         member(archive, b"p/caf\xe9.py", b"def one():\n    return 1\n")
         member(archive, b"p/vendor/m\xe8re.py", b"def two():\n    return 2\n")
     made = build(tmp_path, tmp_path / "made", "github")
-    (row,) = read_documents(made / "documents.parquet")
+    (row,) = documents_in(made)
     assert row["uri"] == "corpus/github/project.tar#p/caf\\xe9.py"
-    rejected = {row["id"] for row in read_documents(made / "rejected.parquet")}
+    rejected = {row["id"] for row in rejected_in(made)}
     assert "corpus/github/project.tar#p/vendor/m\\xe8re.py" in rejected

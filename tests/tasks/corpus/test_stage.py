@@ -15,10 +15,10 @@ from registry.database import upgrade
 from registry.settings import load_settings
 from tasks.context import StageResult
 from tasks.corpus import build
-from tasks.corpus.documents import read_documents
 from tasks.corpus.parameters import CorpusParameters
 from tasks.corpus.stage import assemble_corpus, fingerprint_source, prepare_source
 from tasks.runner import RunContext, open_workplace, settled
+from tests.tasks.corpus.artifacts import split_in
 
 TEXTS = {"c4": "A text from the web.", "stackexchange": "Q: Why? A: Because."}
 
@@ -59,7 +59,7 @@ def test_chain_is_cached_until_a_dump_changes(tmp_path: Path, run: RunContext) -
 
     cached, folder = prepare(parameters)
     assert cached == [False, False, False]
-    assert (folder / "train/c4.parquet").is_file()
+    assert (folder / "train/c4/00000.parquet").is_file()
     assert set(json.loads((folder / "mixture.json").read_text())["weights"]) == set(TEXTS)
     assert prepare(parameters) == ([True, True, True], folder)
     # The split is no concern of the sources.
@@ -99,7 +99,7 @@ def test_a_dump_that_changes_while_it_is_read_is_not_published(
     with pytest.raises(ValueError, match=r"corpus/c4/a\.jsonl.*Nothing was published"):
         prepare_source.fn("c4", parameters, raw, str(root), run)
     monkeypatch.undo()
-    assert list((tmp_path / "home").rglob("documents.parquet")) == []
+    assert not (tmp_path / "home/store/documents").exists()
 
 
 def test_dumps_with_names_that_are_no_utf8_go_through_the_chain(
@@ -118,7 +118,7 @@ def test_dumps_with_names_that_are_no_utf8_go_through_the_chain(
     rows = [
         row
         for split in ("train", "validation")
-        for row in read_documents(open_workplace().store.path(corpus) / split / "c4.parquet")
+        for row in split_in(open_workplace().store.path(corpus), split, "c4")
     ]
     assert {row["uri"].partition("#")[0] for row in rows} == {
         "corpus/c4/caf\\xe9.jsonl", "corpus/c4/caf\\\\xe9.jsonl", "corpus/c4/line\u2028.jsonl",

@@ -1,0 +1,260 @@
+"""Runs a step over shards: an executor takes jobs in order and gives their results in order.
+
+A job is a plain function over one shard, named so that any machine can call it, and its JSON
+arguments; what it makes goes to files, its result is small. The result of a step does not depend
+on the executor. Local processes are supervised: see :mod:`tasks.corpus.guard`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any, Protocol
+
+from tasks.corpus.guard import Guard, Place, add_skip, new_heartbeat, read_heartbeat, read_skips
+from tasks.corpus.worker import call
+
+POLL_S = 0.25
+# Results that wait for an earlier one: bounds what a slow shard can pile up behind it.
+WINDOW = 4
+
+
+@dataclass(frozen=True)
+class Job:
+    """``function`` is "module:name", called as ``name(guard, **arguments)``.
+
+    skips: file of the records to pass; grows when one is given up. None: the job has no records.
+    """
+
+    function: str
+    arguments: dict[str, Any]
+    skips: Path | None = None
+
+
+class WorkerFailed(RuntimeError):
+    """A worker failed, or ended, and no record was in its hand: a defect, or the machine."""
+
+
+class Executor(Protocol):
+    """Runs jobs; results come in the order of the jobs, which are drawn only as needed."""
+
+    def run(self, jobs: Iterable[Job]) -> Iterator[Any]:
+        """Results of ``jobs``; closing the iterator ends what is running."""
+
+
+Given = Callable[[Place, str], None]
+
+
+def _no_report(place: Place, reason: str) -> None:
+    """Nobody asked which records were given up."""
+
+
+class InlineExecutor:
+    """Runs jobs in this process, unsupervised: for tests and for tiny inputs."""
+
+    def run(self, jobs: Iterable[Job]) -> Iterator[Any]:
+        for job in jobs:
+            skips = read_skips(job.skips) if job.skips else {}
+            yield call(job.function, Guard(None, skips), job.arguments)
+
+
+@dataclass(frozen=True)
+class LocalExecutor:
+    """Runs jobs in processes of this machine, each record watched.
+
+    record_seconds: longest time on one record. megabytes: memory of one worker's own data.
+    given_up: told of each record that was given up, with the reason.
+    """
+
+    workers: int = 1
+    record_seconds: float = 120.0
+    megabytes: int = 8192
+    given_up: Given = _no_report
+
+    def run(self, jobs: Iterable[Job]) -> Iterator[Any]:
+        with tempfile.TemporaryDirectory(prefix="workers-") as folder:
+            crew = _Crew(self, Path(folder))
+            try:
+                yield from crew.run(iter(jobs))
+            finally:
+                crew.end()
+
+
+@dataclass
+class _Worker:
+    """One process with the job it has in hand."""
+
+    process: subprocess.Popen[bytes]
+    connection: Connection
+    life: int
+    heartbeat: Path
+    number: int = -1
+    job: Job | None = None
+
+
+@dataclass
+class _Crew:
+    """The processes of one run and the jobs between them."""
+
+    limits: LocalExecutor
+    folder: Path
+    workers: list[_Worker] = field(default_factory=list)
+    results: dict[int, Any] = field(default_factory=dict)
+    started: int = 0
+
+    def run(self, jobs: Iterator[Job]) -> Iterator[Any]:
+        """Results in order; a new job is drawn when a worker is free and the window is open."""
+        drawn, given, open_ = 0, 0, True
+        while True:
+            while (
+                open_
+                and drawn - given < self.limits.workers * WINDOW
+                and self._busy() < (self.limits.workers)
+            ):
+                job = next(jobs, None)
+                if job is None:
+                    open_ = False
+                    break
+                self._give(drawn, job)
+                drawn += 1
+            while given in self.results:
+                yield self.results.pop(given)
+                given += 1
+            if not open_ and given == drawn:
+                return
+            if self._busy():
+                self._look()
+
+    def end(self) -> None:
+        """End every process."""
+        for worker in list(self.workers):
+            self._discard(worker)
+
+    def _busy(self) -> int:
+        return sum(worker.job is not None for worker in self.workers)
+
+    def _give(self, number: int, job: Job) -> None:
+        worker = next((w for w in self.workers if w.job is None), None) or self._hire()
+        worker.number, worker.job = number, job
+        message = {
+            "function": job.function,
+            "arguments": job.arguments,
+            "skips": str(job.skips) if job.skips else "",
+        }
+        try:
+            worker.connection.send_bytes(json.dumps(message).encode())
+        except OSError:  # it ended between two jobs; the look finds out
+            return
+
+    def _hire(self) -> _Worker:
+        self.started += 1
+        heartbeat = new_heartbeat(self.folder / f"heartbeat-{self.started}")
+        ours, theirs = Pipe()
+        life_read, life_write = os.pipe()
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        with theirs:
+            process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "tasks.corpus.worker",
+                    str(theirs.fileno()),
+                    str(life_read),
+                    str(heartbeat),
+                    str(self.limits.megabytes),
+                ],
+                pass_fds=(theirs.fileno(), life_read),
+                stdin=subprocess.DEVNULL,
+                env=environment,
+                start_new_session=True,  # Ctrl-C is the supervisor's
+            )
+        os.close(life_read)
+        worker = _Worker(process, ours, life_write, heartbeat)
+        self.workers.append(worker)
+        return worker
+
+    def _look(self) -> None:
+        """Wait a moment for answers; end workers that hang."""
+        busy = {worker.connection: worker for worker in self.workers if worker.job is not None}
+        for ready in wait(list(busy), timeout=POLL_S):
+            assert isinstance(ready, Connection)
+            worker = busy.pop(ready)
+            try:
+                answer = json.loads(ready.recv_bytes())
+            except (EOFError, OSError):
+                status = worker.process.wait()
+                self._gave_up(worker, f"ended its reader ({_named(status)})")
+                continue
+            self._take(worker, answer)
+        now = time.monotonic()
+        for worker in busy.values():
+            beat = read_heartbeat(worker.heartbeat)
+            if beat.since and now - beat.since > self.limits.record_seconds:
+                self._gave_up(worker, f"took longer than {self.limits.record_seconds:g} s")
+
+    def _take(self, worker: _Worker, answer: dict[str, Any]) -> None:
+        if answer.get("memory"):
+            self._gave_up(worker, f"needed more than {self.limits.megabytes} MB of memory")
+        elif "error" in answer:
+            raise _raised(answer)
+        else:
+            self.results[worker.number] = answer["result"]
+            worker.job = None
+
+    def _gave_up(self, worker: _Worker, reason: str) -> None:
+        """Have the worker's shard done again without the record it had in hand."""
+        beat = read_heartbeat(worker.heartbeat)
+        job, number = worker.job, worker.number
+        assert job is not None
+        self._discard(worker)
+        if not beat.since or job.skips is None:
+            raise WorkerFailed(
+                f"a worker of {job.function} {reason} while no record was in its hand"
+                f" (last: {beat.file or 'none'}); its shard: {json.dumps(job.arguments)[:500]}"
+            )
+        place = (beat.file, beat.offset)
+        add_skip(job.skips, place, reason)
+        self.limits.given_up(place, reason)
+        self._give(number, job)
+
+    def _discard(self, worker: _Worker) -> None:
+        self.workers.remove(worker)
+        worker.process.kill()
+        worker.process.wait()
+        worker.connection.close()
+        os.close(worker.life)
+
+
+def _named(status: int) -> str:
+    return f"signal {-status}" if status < 0 else f"status {status}"
+
+
+def _raised(answer: dict[str, Any]) -> Exception:
+    """The error of a worker: of its own class where that is one of ours or Python's."""
+    cause = WorkerFailed(answer["trace"])
+    if answer.get("errno"):
+        error: Exception = OSError(answer["errno"], answer["error"])
+        error.__cause__ = cause
+        return error
+    module, _, name = answer["kind"].partition(":")
+    if module.split(".")[0] in ("builtins", "tasks", "registry", "model"):
+        kind = getattr(importlib.import_module(module), name, None)
+        if (
+            isinstance(kind, type)
+            and issubclass(kind, ValueError)
+            and not issubclass(kind, UnicodeError)
+        ):
+            error = kind(answer["error"])
+            error.__cause__ = cause
+            return error
+    return cause

@@ -1,0 +1,176 @@
+"""The shards of a source to its documents: texts that an earlier shard has go, the cap is kept.
+
+Shards come in order while they are read. A shard of which everything stays is taken as it is, by
+a link; another is written anew without the rows that go.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.corpus.dedup import DIGEST_BYTES, first_occurrences
+from tasks.corpus.documents import REJECTED_SCHEMA, ParquetFile, read_documents
+from tasks.corpus.funnel import AFTER_CAP, Funnel
+from tasks.corpus.parameters import SourceCap
+from tasks.corpus.steps import DUPLICATE, SAME_TEXT, write_rejected
+
+CAP = "cap"
+Mask = NDArray[np.bool_]
+
+
+@dataclass
+class Merged:
+    """What was written, over all shards of a source. by_shard: rows of ``funnel_shards.json``."""
+
+    funnel: Funnel
+    documents: int = 0
+    characters: int = 0
+    bytes: int = 0
+    licenses: Counter[str] = field(default_factory=Counter)
+    by_shard: list[dict[str, Any]] = field(default_factory=list)
+    shards: int = 0
+    capped: bool = False
+
+
+@dataclass(frozen=True)
+class ReadShard:
+    """A shard that was read: its folder and what :func:`tasks.corpus.steps.read_shard` said."""
+
+    number: int
+    folder: Path
+    said: Mapping[str, Any]
+
+
+def merge_shards(source: str, shards: Iterable[ReadShard], cap: SourceCap, out: Path) -> Merged:
+    """Write ``documents/*.parquet`` and ``rejected/*.parquet``; counts per source and shard.
+
+    With a cap the shards are drawn one by one and no more than needed; without one, all are read
+    before the first is written.
+    """
+    merged = Merged(Funnel(source))
+    for shard, keep_N, within in _masked(shards, cap, merged):
+        _write(shard, keep_N, within, cap.is_set, out, merged)
+    return merged
+
+
+def _masked(
+    shards: Iterable[ReadShard], cap: SourceCap, merged: Merged
+) -> Iterator[tuple[ReadShard, Mask, int]]:
+    """Each shard with the rows whose text is new, and how many rows come before the cap."""
+    if not cap.is_set:
+        held = list(shards)
+        masks = _first_occurrences([shard.folder / "digests" for shard in held])
+        for shard, keep_N in zip(held, masks, strict=True):
+            yield shard, keep_N, len(keep_N)
+        return
+    seen: set[bytes] = set()  # of what a cap lets through: small
+    documents = size = 0
+    for shard in shards:
+        digests = (shard.folder / "digests").read_bytes()
+        rows = len(digests) // DIGEST_BYTES
+        keep_N = np.zeros(rows, dtype=np.bool_)
+        within = rows
+        for index, row in enumerate(read_documents(shard.folder / "documents.parquet", ["text"])):
+            digest = digests[index * DIGEST_BYTES : (index + 1) * DIGEST_BYTES]
+            if digest in seen:
+                continue
+            seen.add(digest)
+            keep_N[index] = True
+            documents += 1
+            size += len(row["text"].encode())
+            if cap.reached(documents, size):
+                within = index + 1
+                merged.capped = True
+                break
+        yield shard, keep_N, within
+        if merged.capped:
+            return
+
+
+def _first_occurrences(files: Sequence[Path]) -> list[Mask]:
+    by_name = first_occurrences({f"{number:08d}": path for number, path in enumerate(files)})
+    return list(by_name.values())
+
+
+def _write(
+    shard: ReadShard, keep_N: Mask, within: int, capped: bool, out: Path, merged: Merged
+) -> None:
+    """One shard's files, its counts into ``merged``."""
+    funnel = Funnel.from_rows(merged.funnel.source, shard.said["funnel"])
+    funnel.bad_files = list(shard.said["bad_files"])
+    funnel.notes = list(shard.said["notes"])
+    name = f"{shard.number:05d}.parquet"
+    if capped:
+        funnel.declare(CAP)
+    if keep_N.all() and within == len(keep_N):
+        licenses = Counter(shard.said["licenses"])
+        documents, characters = shard.said["documents"], shard.said["characters"]
+        size = shard.said["bytes"]
+        if documents:
+            _link(shard.folder / "documents.parquet", out / "documents" / name)
+        if capped:
+            entry = funnel.entries[CAP]
+            entry.documents_in = entry.documents_out = documents
+            entry.characters_in = entry.characters_out = characters
+            entry.bytes_in = entry.bytes_out = size
+        _link(shard.folder / "rejected.parquet", out / "rejected" / name)
+    else:
+        licenses, documents, characters, size = _rewrite(
+            shard, keep_N, within, funnel, out / "documents" / name, out / "rejected" / name, capped
+        )
+    merged.documents += documents
+    merged.characters += characters
+    merged.bytes += size
+    merged.licenses += licenses
+    merged.shards += 1
+    merged.by_shard += [{"shard": shard.number, **row} for row in funnel.rows()]
+    merged.funnel.merge(funnel)
+
+
+def _rewrite(
+    shard: ReadShard,
+    keep_N: Mask,
+    within: int,
+    funnel: Funnel,
+    documents_path: Path,
+    rejected_path: Path,
+    capped: bool,
+) -> tuple[Counter[str], int, int, int]:
+    """Write the rows that stay, and the rejects with those that go now."""
+    licenses: Counter[str] = Counter()
+    characters = size = 0
+    with ParquetFile(rejected_path, REJECTED_SCHEMA) as rejected:
+        for row in read_documents(shard.folder / "rejected.parquet"):
+            rejected.write(row)
+        with ParquetFile(documents_path) as output:
+            for index, row in enumerate(read_documents(shard.folder / "documents.parquet")):
+                text = row["text"]
+                if index >= within:
+                    funnel.reject(CAP, AFTER_CAP, text, row["id"])
+                elif not keep_N[index]:
+                    funnel.take_back(DUPLICATE, SAME_TEXT, text, row["id"])
+                else:
+                    if capped:
+                        funnel.keep(CAP, text)
+                    licenses[row["license"] or "unknown"] += 1
+                    characters += len(text)
+                    size += len(text.encode())
+                    output.write(row)
+                write_rejected(rejected, funnel)
+    if not output.documents:
+        documents_path.unlink()
+    return licenses, output.documents, characters, size
+
+
+def _link(old: Path, new: Path) -> None:
+    """The same file under another name; both lie in the store, so nothing is copied."""
+    new.parent.mkdir(parents=True, exist_ok=True)
+    os.link(old, new)

@@ -1,0 +1,119 @@
+"""The executor: order, laziness, and one bad record costs that record and no other."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tasks.corpus.execute import InlineExecutor, Job, LocalExecutor, WorkerFailed
+from tasks.corpus.funnel import BadFileError
+from tasks.corpus.guard import Guard, add_skip, new_heartbeat, read_heartbeat, read_skips
+
+CREW = "tests.tasks.corpus.crew"
+
+
+def doubles(count: int, drawn: list[int] | None = None) -> Iterator[Job]:
+    for value in range(count):
+        if drawn is not None:
+            drawn.append(value)
+        yield Job(f"{CREW}:double", {"value": value, "wait": 0.3 if value == 0 else 0.0})
+
+
+def test_results_come_in_order_from_any_executor() -> None:
+    expected = [2 * value for value in range(20)]
+    assert list(InlineExecutor().run(doubles(20))) == expected
+    assert list(LocalExecutor(3).run(doubles(20))) == expected
+    assert list(LocalExecutor(2).run([])) == []
+
+
+def test_jobs_are_drawn_as_needed_and_closing_ends_the_workers() -> None:
+    drawn: list[int] = []
+    results = LocalExecutor(2).run(doubles(1000, drawn))
+    assert next(results) == 0
+    children = [p for p in psutil.Process().children() if "tasks.corpus.worker" in p.cmdline()]
+    assert len(children) == 2 and len(drawn) <= 16
+    results.close()  # type: ignore[attr-defined]
+    assert not any(child.is_running() for child in children)
+
+
+def test_bad_records_are_given_up_and_the_rest_is_read(tmp_path: Path) -> None:
+    told: list[tuple[tuple[str, int], str]] = []
+    executor = LocalExecutor(
+        2, record_seconds=1.0, megabytes=2000, given_up=lambda place, why: told.append((place, why))
+    )
+    skips = tmp_path / "skips.json"
+    what = {"2": "hang", "5": "crash", "7": "memory"}
+    (result,) = executor.run([Job(f"{CREW}:records", {"name": "a.gz", "what": what}, skips)])
+    assert result["read"] == [0, 1, 3, 4, 6, 8, 9]
+    assert result["passed"] == {
+        "2": "took longer than 1 s",
+        "5": "ended its reader (signal 11)",
+        "7": "needed more than 2000 MB of memory",
+    }
+    assert [place for place, _ in told] == [("a.gz", 2), ("a.gz", 5), ("a.gz", 7)]
+    # Another attempt, even one without a watch, knows them.
+    (again,) = InlineExecutor().run([Job(f"{CREW}:records", {"name": "a.gz", "what": what}, skips)])
+    assert again == result
+
+
+def test_errors_of_a_worker_are_raised_here() -> None:
+    def run(kind: str) -> None:
+        list(LocalExecutor(1).run([Job(f"{CREW}:fail", {"kind": kind})]))
+
+    with pytest.raises(BadFileError, match="empty file"):
+        run("ours")
+    with pytest.raises(OSError, match="No space left") as full:
+        run("full")
+    assert full.value.errno == 28
+    with pytest.raises(WorkerFailed, match="a defect"):
+        run("other")
+    with pytest.raises(WorkerFailed, match=r"signal 9.*no record was in its hand"):
+        run("crash")
+
+
+def test_workers_end_with_their_supervisor(tmp_path: Path) -> None:
+    """A supervisor that is killed leaves none behind."""
+    import subprocess
+    import sys
+
+    script = (
+        "from tasks.corpus.execute import Job, LocalExecutor\n"
+        f"job = Job('{CREW}:double', {{'value': 1, 'wait': 600}})\n"
+        "print('go', flush=True)\n"
+        "list(LocalExecutor(1).run([job]))\n"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": "."}
+    )
+    assert parent.stdout is not None and parent.stdout.readline() == b"go\n"
+    deadline = time.monotonic() + 30
+    while not (workers := psutil.Process(parent.pid).children()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(1.0)
+    parent.kill()
+    parent.wait()
+    gone, alive = psutil.wait_procs(workers, timeout=10)
+    assert gone and not alive
+
+
+def test_heartbeat_tells_the_record_in_hand(tmp_path: Path) -> None:
+    path = new_heartbeat(tmp_path / "heartbeat")
+    guard = Guard(path, {("a", 1): "crashed"}, clock=lambda: 12.5)
+    assert read_heartbeat(path).since == 0
+    assert guard.begin("a", 0) is None
+    beat = read_heartbeat(path)
+    assert (beat.records, beat.since, beat.file, beat.offset) == (1, 12.5, "a", 0)
+    assert guard.begin("a", 1) == "crashed"
+    guard.end()
+    assert read_heartbeat(path).since == 0
+    skips = tmp_path / "s.json"
+    add_skip(skips, ("b", 3), "hung")
+    add_skip(skips, ("a", 9), "hung")
+    assert list(read_skips(skips)) == [("a", 9), ("b", 3)]
+    assert json.loads(skips.read_text())[0] == {"file": "a", "offset": 9, "reason": "hung"}
