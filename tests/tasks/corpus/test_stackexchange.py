@@ -7,10 +7,14 @@ from html import escape
 from pathlib import Path
 
 import py7zr
+import pytest
 
-from tasks.corpus.documents import Document, Funnel
+from tasks.corpus.chain import check_chain
+from tasks.corpus.documents import BadFileError, Document, Funnel
 from tasks.corpus.parameters import CorpusParameters
-from tasks.corpus.sources import stackexchange
+from tasks.corpus.sources import posts_archive, posts_xml, stackexchange, threads
+
+WORDS = ("one", "two", "three", "four", "five")
 
 
 def post(identity: int, kind: int, score: int, body: str, **more: object) -> str:
@@ -60,17 +64,6 @@ def test_answers_stand_by_score_as_a_number(tmp_path: Path) -> None:
     assert rejected(funnel) == {"neither question nor answer": 1, "answer without question": 1}
 
 
-def test_html_keeps_lists_and_code() -> None:
-    html = (
-        "<p>Use a  <b>loop</b>:</p><pre><code>for x in y:\n    print(x &lt; 3)\n</code></pre>"
-        "<ul><li>one</li><li><p>two</p></li></ul><ol><li>a</li><li>b</li></ol>"
-        "<script>bad()</script>"
-    )
-    assert stackexchange.html_to_text(html) == (
-        "Use a loop:\n\nfor x in y:\n    print(x < 3)\n\n* one\n* two\n\n1. a\n2. b"
-    )
-
-
 def test_largest_sites_by_posts(tmp_path: Path) -> None:
     site(tmp_path, "big.org", *(post(i, 1, 0, f"<p>q{i}</p>") for i in range(1, 4)))
     # Longer in bytes, fewer posts.
@@ -80,27 +73,243 @@ def test_largest_sites_by_posts(tmp_path: Path) -> None:
     assert rejected(funnel) == {"not among the largest sites": 1}
 
 
+def decided(root: Path, shards: list[list[str]], limit: int) -> list[tuple[Path, Path, list[str]]]:
+    """Survey the shards and decide: (decided, surveyed, files) of each."""
+    parameters = CorpusParameters(stackexchange_sites=limit)
+    surveys = []
+    for number, files in enumerate(shards):
+        surveys.append(root.parent / f"survey-{number}")
+        surveys[-1].mkdir()
+        stackexchange.survey(root, files, parameters, Funnel("stackexchange"), surveys[-1])
+    made = root.parent / "decided"
+    made.mkdir()
+    stackexchange.decide(surveys, parameters, made)
+    return [(made, survey, files) for survey, files in zip(surveys, shards, strict=True)]
+
+
+def test_the_largest_sites_of_all_shards_are_read(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    for number, name in enumerate(("c.org", "a.org", "b.org", "d.org")):
+        posts = [post(i, 1, 0, f"<p>{name} {i}</p>") for i in range(1, 3 + number)]
+        site(root, name, *posts, *(post(100 + i, 5, 0, "<p>wiki</p>") for i in range(9 - number)))
+    packed = site(tmp_path / "outside", "x", *(post(i, 1, 0, "<p>p</p>") for i in range(1, 9)))
+    for name in ("e.org-Posts.7z", "d.org.7z"):
+        with py7zr.SevenZipFile(root / name, "w") as archive:
+            archive.write(packed, "Posts.xml")
+    files = sorted(p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file())
+    shards = stackexchange.units(files)
+    assert shards == [[name] for name in files]
+    found, reasons = [], {}
+    for made, survey, names in decided(root, shards, 3):
+        funnel = Funnel("stackexchange")
+        documents = list(
+            stackexchange.read(
+                root, names, CorpusParameters(), funnel, decided=made, surveyed=survey
+            )
+        )
+        found += [(d.meta["file"], d.meta["site"], d.meta["offset"]) for d in documents]
+        reasons[names[0]] = {r for r in rejected(funnel) if r != "neither question nor answer"}
+    # d.org is there twice: the file with more posts is read. b.org has more posts than a.org.
+    assert {name for name, _, _ in found} == {"b.org/Posts.xml", "d.org.7z", "e.org-Posts.7z"}
+    assert [offset for name, _, offset in found if name == "d.org.7z"] == list(range(1, 9))
+    assert reasons["d.org/Posts.xml"] == {"another file holds the site"}
+    assert reasons["a.org/Posts.xml"] == reasons["c.org/Posts.xml"] == {
+        "not among the largest sites"
+    }  # fmt: skip
+
+
+def test_units_keep_a_site_s_tables_together() -> None:
+    files = [
+        "s/a.org/PostLinks.xml", "s/a.org/Posts.xml", "s/b.org.7z", "s/b.org/Posts.xml",
+        "s/b.org/Users.xml", "s/ready.jsonl", "s/stackoverflow.com-Posts.7z",
+    ]  # fmt: skip
+    assert stackexchange.units(files) == [
+        files[:2], [files[2]], files[3:5], [files[5]], [files[6]]
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "holds"),
+    [
+        ("x/stackoverflow.com-Posts.7z", "stackoverflow.com"), ("x/Cats.org.7z", "cats.org"),
+        ("x/stackoverflow.com-Votes.7z", None), ("x/stackoverflow.com-PostHistory.7z", None),
+        ("x/a.org/Posts.xml", "a.org"), ("x/a.org/PostLinks.xml", None), ("x/a.jsonl", None),
+        ("x/meta.cats-dogs.org.7z", "meta.cats-dogs.org"),
+    ],
+)  # fmt: skip
+def test_which_files_hold_posts(name: str, holds: str | None) -> None:
+    assert posts_archive.site_of(name) == holds
+
+
 def test_archive_is_read_and_other_files_of_a_dump_are_no_error(tmp_path: Path) -> None:
     posts = site(tmp_path / "outside", "x", post(1, 1, 0, "<p>packed</p>"))
     root = tmp_path / "root"
     root.mkdir()
     with py7zr.SevenZipFile(root / "dogs.stackexchange.com.7z", "w") as archive:
+        archive.writestr(b"<badges/>", "Badges.xml")
         archive.write(posts, "Posts.xml")
         archive.writestr(b"<users/>", "Users.xml")
     (root / "broken.org.7z").write_bytes(b"7z\xbc\xaf no archive")
+    (root / "stackoverflow.com-Votes.7z").write_bytes(b"not looked into")
     (root / "Users.xml").write_text("<users/>")
     documents, funnel = collect(root)
     assert [d.id for d in documents] == ["stackexchange:dogs.stackexchange.com:1"]
-    assert rejected(funnel) == {"corrupt archive": 1, "file without posts": 1}
+    assert rejected(funnel) == {"corrupt archive": 1, "file without posts": 2}
 
 
-def test_damaged_xml_gives_what_stands_before(tmp_path: Path) -> None:
-    path = site(tmp_path, "a.org", post(1, 1, 0, "<p>one</p>"), post(2, 1, 0, "<p>two</p>"))
-    path.write_text(path.read_text().replace("two", "two &nowhere; <"))
+def archive_of(path: Path, password: str | None = None, **members: bytes) -> Path:
+    with py7zr.SevenZipFile(path, "w", password=password) as archive:
+        for name, data in members.items():
+            archive.writestr(data, name.replace("__", "/").replace("_dot_", "."))
+    return path
+
+
+def test_archives_that_are_not_what_a_dump_is(tmp_path: Path) -> None:
+    row = f"<posts>{post(1, 1, 0, 'one')}</posts>".encode()
+    archive_of(tmp_path / "none.org.7z", Users_dot_xml=b"<users/>")
+    archive_of(tmp_path / "locked.org.7z", "word", Posts_dot_xml=row)
+    archive_of(tmp_path / "bomb.org.7z", Posts_dot_xml=b" " * 20_000_000)
+    archive_of(tmp_path / "two.org.7z", a__Posts_dot_xml=row, b__Posts_dot_xml=row)
+    archive_of(tmp_path / "inner.org.7z", inner_dot_org__Posts_dot_xml=row)
+    cut = archive_of(tmp_path / "cut.org.7z", Posts_dot_xml=row)
+    cut.write_bytes(cut.read_bytes()[:-20])
+    with py7zr.SevenZipFile(tmp_path / "link.org.7z", "w") as archive:
+        link = tmp_path / "link"
+        link.symlink_to("inner.org.7z")
+        archive.write(link, "Posts.xml")
+    link.unlink()
     documents, funnel = collect(tmp_path)
-    assert [d.meta["site"] for d in documents] == ["a.org"] * len(documents)
-    assert len(documents) >= 1
-    assert funnel.bad_files == [{"path": "a.org/Posts.xml", "reason": "malformed XML"}]
+    assert [d.meta["site"] for d in documents] == ["inner.org"]
+    assert {row["path"]: row["reason"] for row in funnel.bad_files} == {
+        "none.org.7z": "archive without Posts.xml",
+        "locked.org.7z": "archive with a password",
+        "bomb.org.7z": "archive unpacks too large",
+        "two.org.7z": "archive with several Posts.xml",
+        "cut.org.7z": "corrupt archive",
+        "link.org.7z": "Posts.xml of the archive is no file",
+    }
+    with pytest.raises(BadFileError, match="archive without Posts"):
+        list(
+            stackexchange.read(
+                tmp_path, ["none.org.7z"], CorpusParameters(), Funnel("stackexchange", strict=True)
+            )
+        )
+
+
+def test_a_damaged_block_gives_the_rows_before_it(tmp_path: Path) -> None:
+    rows = "\n".join(post(n, 1, 0, f"<p>{n} {n * 7919}</p>") for n in range(1, 4000))
+    path = archive_of(tmp_path / "a.org.7z", Posts_dot_xml=f"<posts>{rows}</posts>".encode())
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0x55
+    path.write_bytes(data)
+    documents, funnel = collect(tmp_path)
+    assert rejected(funnel).get("corrupt archive") == 1
+    assert all(d.text.startswith("Q: ") for d in documents)
+
+
+def test_damaged_xml_costs_the_damaged_row(tmp_path: Path) -> None:
+    rows = [post(number, 1, 0, f"<p>{word}</p>") for number, word in enumerate(WORDS, 1)]
+    path = site(tmp_path, "a.org", *rows)
+    text = path.read_text().replace("two", "two < two").replace("three", "&nowhere;")
+    path.write_bytes(text.replace("four", "f\ufffdur").encode().replace(b"\xef\xbf\xbd", b"\xff"))
+    documents, funnel = collect(tmp_path)
+    assert [d.text for d in documents] == ["Q: one", "Q: five"]
+    assert [d.meta["offset"] for d in documents] == [1, 5]
+    assert funnel.bad_files == [{"path": "a.org/Posts.xml", "reason": "malformed XML", "offset": 2}]
+    assert rejected(funnel) == {"malformed XML": 1, "malformed row": 2}
+
+
+@pytest.mark.parametrize("kept", [60, 120, 200, 10_000])
+def test_a_truncated_dump_gives_its_whole_rows(tmp_path: Path, kept: int) -> None:
+    rows = [post(number, 1, 0, "<p>" + "word " * 20 + "</p>") for number in range(1, 200)]
+    path = site(tmp_path, "a.org", *rows)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:kept])
+    documents, funnel = collect(tmp_path)
+    assert len(documents) == whole[:kept].count(b" />")
+    assert [row["reason"] for row in funnel.bad_files] == ["truncated XML"]
+
+
+def test_several_rows_on_a_line_one_row_on_several_and_comments(tmp_path: Path) -> None:
+    path = tmp_path / "a.org/Posts.xml"
+    path.parent.mkdir()
+    path.write_text(
+        "<?xml version='1.0' encoding='utf-8'?><posts>"
+        "<row Id='1' PostTypeId='1' Body='&lt;b&gt;one&lt;/b&gt; &#8212; \"1\"&#xA;x' />"
+        '<row\n Id = "2"\n PostTypeId="1"\n Body="tw\no"></row>'
+        '<!-- <row Id="3" PostTypeId="1" Body="three" /> -->'
+        '<row Id="4" PostTypeId="1" Body="&amp;lt; &amp;amp;#65;"/></posts>'
+    )
+    documents, funnel = collect(tmp_path)
+    assert [d.text for d in documents] == ['Q: one — "1" x', "Q: tw o", "Q: < &#65;"]
+    assert rejected(funnel) == {}
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "iso-8859-1", "windows-1251"])
+def test_other_encodings_are_read_and_counted(tmp_path: Path, encoding: str) -> None:
+    row = post(1, 1, 0, "<p>" + "abc " * 200 + "</p>", Title="X")
+    path = tmp_path / "a.org/Posts.xml"
+    path.parent.mkdir()
+    text = f"<?xml version='1.0' encoding='{encoding}'?><posts>{row}</posts>"
+    path.write_bytes(text.encode(encoding))
+    funnel = Funnel("stackexchange")
+    name = "a.org/Posts.xml"
+    stackexchange.survey(tmp_path, [name], CorpusParameters(), funnel, tmp_path)
+    assert json.loads((tmp_path / "sites.json").read_text())[0]["posts"] == 1
+    (document,) = stackexchange.read(tmp_path, [name], CorpusParameters(), funnel)
+    assert document.text.startswith("Q: X\n\nabc abc")
+
+
+@pytest.mark.parametrize("encoding", ["zlib", "klingon", "punycode", "rot13"])
+def test_an_unknown_encoding_is_named(tmp_path: Path, encoding: str) -> None:
+    path = site(tmp_path, "a.org", post(1, 1, 0, "<p>one</p>"))
+    text = path.read_text().replace("version='1.0'", f"version='1.0' encoding='{encoding}'")
+    path.write_text(text)
+    documents, funnel = collect(tmp_path)
+    assert documents == [] and rejected(funnel) == {"unknown encoding": 1}
+
+
+def test_numbers_used_twice_answers_first_and_answers_to_nothing(tmp_path: Path) -> None:
+    site(
+        tmp_path,
+        "a.org",
+        post(9, 2, 3, "<p>early</p>", ParentId=10),
+        post(10, 1, 0, "<p>why?</p>", AcceptedAnswerId=9),
+        post(10, 1, 0, "<p>why not?</p>"),
+        post(9, 2, 50, "<p>late</p>", ParentId=10),
+        post(11, 2, 1, "<p>lost</p>", ParentId=9),
+        post(12, 2, 1, "<p>nowhere</p>"),
+        post(13, 1, 0, "<p>self</p>", AcceptedAnswerId=9),
+    )
+    documents, funnel = collect(tmp_path)
+    assert [d.text for d in documents] == ["Q: why?\n\nA: early", "Q: self"]
+    assert [d.meta["accepted"] for d in documents] == [9, None]
+    assert rejected(funnel) == {
+        "malformed row": 1, "number of another post": 2, "answer without question": 1,
+    }  # fmt: skip
+    check_chain(funnel.rows(), {"documents": 2})
+
+
+def test_a_page_is_bounded_and_keeps_its_best_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threads, "MAX_THREAD_CHARACTERS", 30)
+    monkeypatch.setattr(stackexchange, "MAX_BODY", 100)
+    answers = [post(n, 2, n, f"<p>number {n}</p>", ParentId=1) for n in range(2, 9)]
+    long = post(20, 1, 0, "x" * 101)
+    site(tmp_path, "a.org", post(1, 1, 0, "<p>why?</p>"), *answers, long)
+    documents, funnel = collect(tmp_path)
+    assert documents[0].text == "Q: why?\n\nA: number 8\n\nA: number 7\n\nA: number 6"
+    assert rejected(funnel) == {"post too long": 1, "page too long": 4}
+
+
+def test_one_endless_row_costs_that_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(posts_xml, "MAX_ROW_BYTES", 3_000_000)
+    rows = [post(1, 1, 0, "<p>one</p>"), post(2, 1, 0, "x" * 9_000_000), post(3, 1, 0, "three")]
+    site(tmp_path, "a.org", *rows)
+    documents, funnel = collect(tmp_path)
+    assert [d.text for d in documents] == ["Q: one", "Q: three"]
+    assert rejected(funnel) == {"row too large": 1}
 
 
 def test_ready_records(tmp_path: Path) -> None:
@@ -118,4 +327,6 @@ def test_entity_bomb_is_refused(tmp_path: Path) -> None:
     path.write_text(xml.replace("</posts>", '<row Id="2" PostTypeId="1" Body="&e9;" /></posts>'))
     documents, funnel = collect(tmp_path)
     assert all(len(d.text) < 1000 for d in documents)
-    assert funnel.bad_files == [{"path": "a.org/Posts.xml", "reason": "malformed XML"}]
+    assert [d.text for d in documents] == ["Q: one"]
+    assert funnel.bad_files == [{"path": "a.org/Posts.xml", "reason": "malformed XML", "offset": 0}]
+    assert rejected(funnel) == {"malformed XML": 1, "malformed row": 1}
