@@ -1,11 +1,25 @@
-"""CommonCrawl: language, line deduplication, length."""
+"""Crawled pages: extraction; CommonCrawl: language, line deduplication, length."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 from pydantic import BaseModel, Field
 
 
-class WebRules(BaseModel):
+class ExtractionRules(BaseModel):
+    """How the text of a crawled page is taken from its HTML."""
+
+    web_extractor: Literal["resiliparse", "trafilatura"] = Field(
+        "resiliparse",
+        title="Text extractor",
+        description="What takes the main content from HTML. trafilatura is more precise, twelve"
+        " times slower, and needs arriero[trafilatura]. The paper does not say; CCNet takes the"
+        " WET files' text.",
+    )
+
+
+class WebRules(ExtractionRules):
     """CommonCrawl: language, line deduplication, length."""
 
     web_language: str = Field(

@@ -1,38 +1,44 @@
-"""Line-level deduplication as cc_net does it (paper section 2.1, CommonCrawl)."""
+"""Line-level deduplication as cc_net does it (paper section 2.1, CommonCrawl).
+
+A line's key is the first 8 bytes of the SHA-1 of its normal form; the first line of a key stays.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import unicodedata
-from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
 
 
-class SeenLines:
-    """Line-level deduplication of cc_net: first 8 bytes of SHA-1 of the normalised line.
+def line_keys(text: str) -> NDArray[np.uint64]:
+    """Key of each line of ``text``; 0 for one whose normal form is empty."""
+    sha1 = hashlib.sha1
+    digests = [sha1(line).digest()[:8] if line else b"\0" * 8 for line in _normal_lines(text)]
+    return np.frombuffer(b"".join(digests), dtype="<u8")
 
-    Holds one 8-byte key per distinct line (about 70 bytes of memory); the caller starts anew for
-    every group of files.
+
+def kept_lines(text: str, keep: NDArray[np.bool_]) -> str:
+    """The lines of ``text`` whose flag is set, without the white space at their ends."""
+    if keep.all():
+        lines = text.split("\n")
+    else:
+        lines = [line for line, stays in zip(text.split("\n"), keep.tolist(), strict=True) if stays]
+    return "\n".join([line.rstrip() for line in lines]).strip()
+
+
+def normalise_line(line: str) -> str:
+    """cc_net's normal form: stripped, lower case, digits as 0, no punctuation, nothing unprinted.
+
+    Accents stay. A line that is nothing but punctuation gives "".
     """
-
-    def __init__(self) -> None:
-        self._keys: set[bytes] = set()
-
-    def drop_repeated(self, text: str) -> str:
-        """``text`` without the lines that were shown before, in this text or another."""
-        kept = []
-        for line in text.split("\n"):
-            normal = normalise_line(line)
-            if not normal:
-                continue
-            key = hashlib.sha1(normal.encode("utf-8", "surrogatepass")).digest()[:8]
-            if key not in self._keys:
-                self._keys.add(key)
-                kept.append(line.rstrip())
-        return "\n".join(kept).strip()
+    (normal,) = _normal_lines(line.replace("\n", " "))
+    return normal.decode("utf-8", "surrogatepass")
 
 
-@lru_cache(maxsize=65536)
 def _fold(character: str) -> str:
+    """A lower-case character in the normal form: itself, another, or ""."""
     category = unicodedata.category(character)
     if category == "Nd":
         return "0"
@@ -40,17 +46,43 @@ def _fold(character: str) -> str:
     return "" if category[0] in "PC" else character
 
 
-# The same for ASCII lines, as bytes: one pass in C, where a str's table costs a look-up a letter.
-_ASCII_FOLD = bytes(ord(_fold(chr(code)) or "\0") if code < 128 else code for code in range(256))
-_ASCII_DROPPED = bytes(code for code in range(128) if not _fold(chr(code)))
+class _Folds(dict[str, str | None]):
+    """What each character beyond ASCII becomes; None: it stays."""
+
+    def __missing__(self, character: str) -> str | None:
+        folded = _fold(character)
+        value = self[character] = None if folded == character else folded
+        return value
 
 
-def normalise_line(line: str) -> str:
-    """cc_net's line key: stripped, lower case, digits as 0, no punctuation or control characters.
+# ASCII in one pass in C, as bytes; the end of a line stays.
+_TABLE = bytes(
+    ord(_fold(chr(code).lower()) or chr(code)) if code < 128 else code for code in range(256)
+)
+_DROPPED = bytes(code for code in range(128) if code != 10 and not _fold(chr(code)))
+_FOLDS = _Folds()
 
-    A line that is nothing but punctuation gives "".
+
+def _normal_lines(text: str) -> list[bytes]:
+    """Normal form of each line, UTF-8.
+
+    Equal to the same line by line: no step looks past the end of a line, but for the white space
+    at its ends, which goes last.
     """
-    line = line.strip().lower()
-    if line.isascii():
-        return line.encode("ascii").translate(_ASCII_FOLD, _ASCII_DROPPED).decode("ascii").strip()
-    return "".join(map(_fold, line)).strip()
+    if text.isascii():
+        packed = text.encode("ascii").translate(_TABLE, _DROPPED)
+        return [line.strip(b" ") for line in packed.split(b"\n")]
+    text = text.lower()
+    spaces = False
+    for character in sorted(set(text)):
+        if character > "\x7f":
+            folded = _FOLDS[character]
+            if folded is not None:
+                text = text.replace(character, folded)
+            elif character.isspace():
+                spaces = True
+    packed = text.encode("utf-8", "surrogatepass").translate(_TABLE, _DROPPED)
+    if spaces:
+        lines = packed.decode("utf-8", "surrogatepass").split("\n")
+        return [line.strip().encode("utf-8", "surrogatepass") for line in lines]
+    return [line.strip(b" ") for line in packed.split(b"\n")]

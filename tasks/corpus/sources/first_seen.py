@@ -1,0 +1,165 @@
+"""Which of equal 64-bit keys came first, over all shards, in bounded memory.
+
+Each shard's survey lists its keys in order (``keys.u64``, little endian) and how many there are of
+each file (``keys.json``). `decide` partitions them by their leading bits and writes for each shard
+which of its keys are first occurrences (``<shard>.npy``, a flag for each key). Key 0 is none: its
+flag is never set.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.context import atomic_write_json
+from tasks.corpus.partitions import partition_bits, partitioned, slices
+
+KEYS = "keys.u64"
+COUNTS = "keys.json"
+# Keys of a partition: about 50 bytes of memory each while they are sorted.
+PARTITION_KEYS = 1 << 24
+_SLICE = 1 << 20
+_ROW = np.dtype([("key", "<u8"), ("place", "<u8")])
+Keys = NDArray[np.uint64]
+
+
+class KeyFile:
+    """Writes the keys of a shard's survey; a context manager."""
+
+    def __init__(self, out: Path, files: Sequence[str]) -> None:
+        self._out = out
+        self._counts = dict.fromkeys(files, 0)
+        self._handle = (out / KEYS).open("wb")
+
+    def write(self, file: str, keys: Keys) -> None:
+        """Add the next keys of ``file``; files come in their order."""
+        self._counts[file] += len(keys)
+        self._handle.write(keys.astype("<u8", copy=False).tobytes())
+
+    def __enter__(self) -> KeyFile:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._handle.close()
+        if kind is None:
+            atomic_write_json(self._out / COUNTS, list(self._counts.values()))
+
+
+@dataclass(frozen=True)
+class _Segment:
+    """Consecutive keys of one shard that belong to one group."""
+
+    survey: Path
+    start: int
+    count: int
+
+
+def decide(
+    surveys: Sequence[Path],
+    out: Path,
+    group_files: int | None = None,
+    partition_keys: int = PARTITION_KEYS,
+) -> None:
+    """Write the flags of every shard into ``out``.
+
+    Args:
+        surveys: folders of all shards in order.
+        group_files: equal keys are looked for within groups of this many consecutive files, over
+            the bounds of shards; None: over all files.
+        partition_keys: bounds the memory.
+    """
+    groups: dict[int, list[_Segment]] = {}
+    number = 0
+    for survey in surveys:
+        start = 0
+        for count in json.loads((survey / COUNTS).read_text("utf-8")):
+            group = number // group_files if group_files else 0
+            groups.setdefault(group, []).append(_Segment(survey, start, count))
+            start += count
+            number += 1
+        # A file of zeros; memory maps cannot be empty.
+        flags = np.lib.format.open_memmap(
+            _flags(out, survey), mode="w+", dtype=np.bool_, shape=(max(1, start),)
+        )
+        flags.flush()
+    with TemporaryDirectory(prefix="partitions-", dir=out) as folder:
+        for segments in groups.values():
+            _decide_group(segments, out, Path(folder), partition_keys)
+
+
+def is_first(decided: Path, survey: Path) -> NDArray[np.bool_]:
+    """Flags of a shard's keys, in their order; at least one."""
+    flags: NDArray[np.bool_] = np.load(_flags(decided, survey), mmap_mode="r")
+    return flags
+
+
+def _flags(folder: Path, survey: Path) -> Path:
+    return folder / f"{survey.name}.npy"
+
+
+def _decide_group(
+    segments: Sequence[_Segment], out: Path, folder: Path, partition_keys: int
+) -> None:
+    total = sum(segment.count for segment in segments)
+    if not total:
+        return
+    bits = partition_bits(total, partition_keys)
+    for path in partitioned(lambda: _scan(segments), bits, _ROW, folder):
+        first = np.empty(0, dtype=_ROW)
+        # Slice by slice: a key that fills a partition, however often it comes, fills no memory.
+        for rows in slices(path, _ROW, max(1, partition_keys)):
+            first = _firsts(np.concatenate([first, rows]) if len(first) else rows)
+        _mark(np.sort(first["place"]), segments, out)
+
+
+def _scan(segments: Sequence[_Segment]) -> Iterator[NDArray[np.void]]:
+    """Keys of a group with their places in it."""
+    base = 0
+    for segment in segments:
+        with (segment.survey / KEYS).open("rb") as handle:
+            handle.seek(8 * segment.start)
+            left = segment.count
+            while left:
+                keys = np.fromfile(handle, dtype="<u8", count=min(left, _SLICE))
+                rows = np.empty(len(keys), dtype=_ROW)
+                rows["key"] = keys
+                rows["place"] = np.arange(base, base + len(keys), dtype=np.uint64)
+                yield rows[keys != 0]
+                base += len(keys)
+                left -= len(keys)
+
+
+def _firsts(rows: NDArray[np.void]) -> NDArray[np.void]:
+    """The row of least place of each key."""
+    order = np.argsort(rows["key"])
+    keys, places = rows["key"][order], rows["place"][order]
+    starts = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
+    found = np.empty(len(starts), dtype=_ROW)
+    found["key"] = keys[starts]
+    found["place"] = np.minimum.reduceat(places, starts)
+    return found
+
+
+def _mark(places: NDArray[np.uint64], segments: Sequence[_Segment], out: Path) -> None:
+    """Set the flags at sorted places of a group."""
+    bounds = np.cumsum([segment.count for segment in segments], dtype=np.uint64)
+    base = np.uint64(0)
+    cuts = np.searchsorted(places, bounds)
+    for segment, part, bound in zip(segments, np.split(places, cuts[:-1]), bounds, strict=True):
+        if len(part):
+            flags = np.load(_flags(out, segment.survey), mmap_mode="r+")
+            flags[(part - base).astype(np.int64) + segment.start] = True
+            flags.flush()
+        base = bound

@@ -1,0 +1,140 @@
+"""The body of an HTTP response as it was stored in a crawl: unchunked, unpacked, bounded."""
+
+from __future__ import annotations
+
+import io
+import re
+import zlib
+from typing import NamedTuple
+
+from tasks.corpus.sources.warc import MAX_RECORD_BYTES
+
+_CHARSET = re.compile(r"[\w.:+-]{1,40}")
+_CHUNK = re.compile(rb"[0-9a-fA-F]{1,8}[ \t]*(?:;[^\r\n]{0,200})?\r?\n")
+_MARKUP = re.compile(rb"<[a-zA-Z!/?]")
+
+
+class Response(NamedTuple):
+    """status: None where there is none. kind: media type in lower case, None where none is given.
+
+    charset: as announced, "" where none is. body: at most MAX_RECORD_BYTES + 1 bytes: one that is
+    as long is longer in truth.
+    """
+
+    status: int | None
+    kind: str | None
+    charset: str
+    body: bytes
+    date: str = ""
+
+
+def read_response(content: bytes) -> Response | None:
+    """The response that a WARC's record holds; None where it is none.
+
+    Crawls announce encodings that were undone before they were stored: a body that does not unpack
+    as announced is taken as it is where it looks like markup.
+    """
+    from fastwarc.warc import WarcRecord, WarcRecordType
+
+    # ClueWeb's headers end in LF alone.
+    end = content.find(b"\n\n", 0, 65536)
+    lenient = end >= 0 and content.find(b"\r\n\r\n", 0, end + 2) < 0
+    for decode in ("all", "none"):
+        record = WarcRecord()
+        record.init_headers(WarcRecordType.response)
+        record.set_bytes_content(content)
+        record.is_http = True
+        try:
+            record.parse_http(auto_decode="all" if decode == "all" else "none", quirks_mode=lenient)
+            # Bounded: a few megabytes of gzip inside a record unpack to gigabytes.
+            body: bytes | None = record.reader.read(MAX_RECORD_BYTES + 1)
+        except (OSError, ValueError):
+            continue
+        headers = record.http_headers
+        if decode == "none" and body is not None:
+            encoding = (headers.get("Content-Encoding") or "").lower()
+            chunked = "chunked" in (headers.get("Transfer-Encoding") or "").lower()
+            body = _undo(body, encoding, chunked)
+        if body is None:
+            return None
+        kind = record.http_content_type
+        return Response(
+            headers.status_code, kind.strip().lower() if kind else None,
+            _charset(record.http_charset), body,
+        )  # fmt: skip
+    return None
+
+
+def read_arc_response(record: bytes) -> Response | None:
+    """The response that an ARC's record (header line and content) holds; None where it is none."""
+    from warcio.archiveiterator import ArchiveIterator
+    from warcio.exceptions import ArchiveLoadFailed
+
+    try:
+        parsed = next(iter(ArchiveIterator(io.BytesIO(record), arc2warc=True)), None)
+        if parsed is None or parsed.rec_type != "response" or parsed.http_headers is None:
+            return None
+        headers = parsed.http_headers
+        raw = parsed.raw_stream.read()
+    except (ArchiveLoadFailed, OSError, EOFError, ValueError):
+        return None
+    encoding = (headers.get_header("Content-Encoding") or "").lower()
+    chunked = "chunked" in (headers.get_header("Transfer-Encoding") or "").lower()
+    body = _undo(raw, encoding, chunked) if encoding or chunked else raw[: MAX_RECORD_BYTES + 1]
+    if body is None:
+        return None
+    kind, _, rest = (headers.get_header("Content-Type") or "").partition(";")
+    charset = re.search(r"charset\s*=\s*([^;]+)", rest, re.IGNORECASE)
+    code = headers.get_statuscode()
+    return Response(
+        int(code) if code.isascii() and code.isdigit() and len(code) < 5 else None,
+        kind.strip().lower() or None,
+        _charset(charset.group(1) if charset else None),
+        body,
+        parsed.rec_headers.get_header("WARC-Date") or "",
+    )
+
+
+def _charset(announced: str | None) -> str:
+    found = _CHARSET.fullmatch((announced or "").strip(" \t\"'"))
+    return found.group() if found else ""
+
+
+def _undo(body: bytes, encoding: str, chunked: bool) -> bytes | None:
+    """The body without its encodings as far as they hold; None where nothing readable is left."""
+    if chunked and _CHUNK.match(body):
+        body = _unchunked(body)
+    if encoding == "br":
+        return _looks_like_markup(body)
+    if body.startswith(b"\x1f\x8b"):
+        return _unpacked(body, zlib.MAX_WBITS | 16)
+    if "deflate" in encoding and not _looks_like_markup(body):
+        return _unpacked(body, zlib.MAX_WBITS) or _unpacked(body, -zlib.MAX_WBITS)
+    return _looks_like_markup(body)
+
+
+def _looks_like_markup(body: bytes) -> bytes | None:
+    start = body[:4096]
+    return body if b"\0" not in start and _MARKUP.search(start) else None
+
+
+def _unchunked(body: bytes) -> bytes:
+    """The chunks of ``body``, as far as they go."""
+    parts = []
+    at = 0
+    while (size := _CHUNK.match(body, at)) is not None:
+        length = int(re.split(rb"[^0-9a-fA-F]", size.group(), maxsplit=1)[0], 16)
+        if not length:
+            break
+        parts.append(body[size.end() : size.end() + length])
+        at = size.end() + length
+        at += 2 if body[at : at + 2] == b"\r\n" else 1
+    return b"".join(parts)
+
+
+def _unpacked(body: bytes, window: int) -> bytes | None:
+    """What a packed body unpacks to, to its end or its break; None where it does not begin so."""
+    try:
+        return zlib.decompressobj(window).decompress(body, MAX_RECORD_BYTES + 1) or None
+    except zlib.error:
+        return None
