@@ -1,10 +1,16 @@
-"""Joins the documents of all sources to a corpus: deduplication, split, mixture; plain code."""
+"""Joins the documents of all sources to a corpus: deduplication, split, mixture; plain code.
+
+sign (each file) -> decide (once, by partitions of the hashes) -> write (each file). As with the
+sources, every step's files lie in the work folder, and an attempt goes on where another ended.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,37 +19,132 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from tasks.context import StageContext, StageResult, atomic_write_json
-from tasks.corpus.build import MissingSourceError
+from tasks.corpus.assembly import FILTERS, Fate
+from tasks.corpus.build import MissingSourceError, local_executor
 from tasks.corpus.chain import check_chain
-from tasks.corpus.clusters import Clusters
-from tasks.corpus.dedup import first_occurrences, leading_digests, text_digest, write_digests
-from tasks.corpus.documents import ParquetFile, document_files, read_documents
+from tasks.corpus.clusters import cluster
+from tasks.corpus.dedup import first_of_files, leading_digests
+from tasks.corpus.documents import document_files
+from tasks.corpus.execute import Executor, Job
 from tasks.corpus.funnel import Funnel
 from tasks.corpus.mixture import SOURCES, mixture
 from tasks.corpus.parameters import CorpusParameters
-from tasks.corpus.split import choose_validation, cluster_keys, split_key
+from tasks.corpus.split import choose_validation, cluster_keys
+from tasks.corpus.steps import once
+
+STEPS = "tasks.corpus.assembly"
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One file of a source's documents. name: of its folders in the work folder."""
+
+    source: str
+    path: Path
+    rows: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.source}-{self.path.stem}"
 
 
 def build_corpus(
-    inputs: Mapping[str, Path], parameters: CorpusParameters, context: StageContext
+    inputs: Mapping[str, Path],
+    parameters: CorpusParameters,
+    context: StageContext,
+    executor: Executor | None = None,
 ) -> StageResult:
     """Join the sources: remove texts that an earlier source has, split, mix.
 
     Earlier means earlier in Table 1. A cluster of near-duplicates, over all sources, is on one side
     of the split as a whole. Writes ``train/<source>/*.parquet``,
-    ``validation/<source>/*.parquet``, ``funnel.json``, ``licenses.json`` and ``mixture.json``.
+    ``validation/<source>/*.parquet``, ``rejected/<source>/*.parquet``, ``funnel.json``,
+    ``funnel_shards.json``, ``licenses.json`` and ``mixture.json``.
 
     Args:
         inputs: artifact folder of each source's documents.
+        executor: where files are worked on; by default processes of this machine.
 
     Raises:
         MissingSourceError: a source is missing or empty and ``allow_missing_sources`` is not set.
     """
-    present = {
-        name: files
+    parts = _parts(inputs, parameters)
+    present = list(dict.fromkeys(part.source for part in parts))
+    executor = executor or local_executor(parameters, context, [])
+    work = context.work
+    signed = (
+        Job(
+            f"{STEPS}:sign_documents",
+            {
+                "path": str(part.path),
+                "seed": parameters.seed,
+                "folder": str(work / "sign" / part.name),
+            },
+        )
+        for part in parts
+    )
+    for done, _ in enumerate(executor.run(signed), 1):
+        context.progress(0.5 * done / len(parts), f"signed {done} of {len(parts)} files")
+    decided = once(work / "decided", lambda out: _decide(parts, parameters, work / "sign", out))
+    context.progress(0.55, "duplicates and split decided")
+    names = [FILTERS[Fate[name]][0] for name in decided["filters"]]
+    jobs = (
+        Job(
+            f"{STEPS}:write_file",
+            {
+                "path": str(part.path),
+                "source": part.source,
+                "fates": str(work / "decided" / f"{part.name}.npy"),
+                "filters": names,
+                "folder": str(work / "write" / part.name),
+            },
+        )
+        for part in parts
+    )
+    funnels = {name: Funnel(name) for name in present}
+    licenses: Counter[str] = Counter()
+    counts = {split: dict.fromkeys(present, 0) for split in ("train", "validation")}
+    by_shard: list[dict[str, Any]] = []
+    for done, (part, said) in enumerate(zip(parts, executor.run(jobs), strict=True), 1):
+        for split in ("train", "validation", "rejected"):
+            if said[split]:
+                place = context.out / split / part.source / part.path.name
+                place.parent.mkdir(parents=True, exist_ok=True)
+                os.link(work / "write" / part.name / f"{split}.parquet", place)
+        for split, documents in counts.items():
+            documents[part.source] += said[split]
+        licenses += Counter(said["licenses"])
+        funnels[part.source].merge(Funnel.from_rows(part.source, said["funnel"]))
+        by_shard += [{"shard": int(part.path.stem), **row} for row in said["funnel"]]
+        context.progress(0.55 + 0.44 * done / len(parts), f"wrote {done} of {len(parts)} files")
+    rows = _funnel_rows(inputs, funnels, counts["train"])
+    mix = mixture(name for name, documents in counts["train"].items() if documents)
+    atomic_write_json(context.out / "funnel.json", rows)
+    atomic_write_json(context.out / "funnel_shards.json", by_shard)
+    atomic_write_json(context.out / "licenses.json", dict(sorted(licenses.items())))
+    atomic_write_json(context.out / "mixture.json", mix)
+    return StageResult(
+        counts={
+            "documents": sum(counts["train"].values()),
+            "validation_documents": sum(counts["validation"].values()),
+            "sources": counts,
+            "near_duplicates": decided["near_duplicates"],
+        },
+        seeds={"validation": parameters.seed},
+        notes=_notes(mix, present, inputs, counts["validation"], decided["wanted"]),
+    )
+
+
+def _parts(inputs: Mapping[str, Path], parameters: CorpusParameters) -> list[Part]:
+    """Files of all sources in the order of Table 1; refuses when one is missing."""
+    parts = [
+        Part(name, path, int(pq.read_metadata(path).num_rows))
         for name in SOURCES
-        if name in inputs and (files := document_files(inputs[name]))
-    }
+        if name in inputs
+        for path in document_files(inputs[name])
+    ]
+    present = {part.source for part in parts}
     missing = [name for name in SOURCES if name not in present]
     if missing and not parameters.allow_missing_sources:
         raise MissingSourceError(
@@ -51,35 +152,124 @@ def build_corpus(
             " Add their files to the data folder, or set allow_missing_sources to renormalise the"
             " mixture over the others."
         )
-    digests = {name: context.work / f"{name}.digests" for name in present}
-    keys: dict[str, NDArray[np.uint64]] = {}
-    total = sum(_rows(path) for files in present.values() for path in files)
-    with Clusters(context.work, total, parameters.seed) as clusters:
-        for number, (name, files) in enumerate(present.items()):
-            keys[name] = _hash_source(files, digests[name], parameters.seed, clusters)
-            context.progress(0.5 * (number + 1) / len(present), f"hashed {name}")
-        label_N = clusters.labels()
-    keep = first_occurrences(digests)
-    held = _held_out(keys, digests, keep, label_N, parameters)
-    funnel_rows: list[dict[str, Any]] = []
-    licenses: Counter[str] = Counter()
-    counts: dict[str, dict[str, int]] = {"train": {}, "validation": {}}
-    for number, (name, files) in enumerate(present.items()):
-        funnel = Funnel(name)
-        written = _write_source(name, files, keep[name], held[name], context.out, funnel, licenses)
-        for split, documents in written.items():
-            counts[split][name] = documents
-        source_rows = json.loads((inputs[name] / "funnel.json").read_text("utf-8"))
-        source_rows += [row for row in funnel.rows() if row["filter"] != "read"]
-        check_chain(source_rows, {"documents": written["train"]})
-        funnel_rows += source_rows
-        context.progress(0.5 + 0.5 * (number + 1) / len(present), f"wrote {name}")
-    for path in digests.values():
+    return parts
+
+
+def _decide(
+    parts: Sequence[Part], parameters: CorpusParameters, signed: Path, out: Path
+) -> dict[str, Any]:
+    """Write a fate for every document, ``<part>.npy``; memory is bounded by the parameters."""
+    scratch = out / "scratch"
+    scratch.mkdir()
+    digests = [signed / part.name / "digests" for part in parts]
+    signatures = [signed / part.name / "signatures" for part in parts]
+    fates = [np.zeros(part.rows, dtype=np.uint8) for part in parts]
+    memory = parameters.dedup_memory_mb
+    filters = [Fate.SAME_TEXT]
+    for fate_N, first_N in zip(fates, first_of_files(digests, scratch, memory), strict=True):
+        fate_N[~first_N] = Fate.SAME_TEXT
+    if parameters.near_duplicates == "remove":
+        filters.append(Fate.NEAR_DUPLICATE)
+        similar_N = cluster(signatures, scratch, memory, parameters.near_duplicate_similarity)
+        _remove_similar(fates, similar_N)
+    label_N = cluster(signatures, scratch, memory)
+    filters.append(Fate.VALIDATION)
+    keys = [np.load(signed / part.name / "keys.npy") for part in parts]
+    wanted = _hold_out(parts, fates, keys, digests, label_N, parameters)
+    kept_N = np.concatenate([fate_N == Fate.TRAIN for fate_N in fates]) | np.concatenate(
+        [fate_N == Fate.VALIDATION for fate_N in fates]
+    )
+    near = _cluster_counts(label_N, kept_N)
+    del label_N
+    for path in scratch.iterdir():
         path.unlink()
-    mix = mixture(name for name, documents in counts["train"].items() if documents)
-    atomic_write_json(context.out / "funnel.json", funnel_rows)
-    atomic_write_json(context.out / "licenses.json", dict(sorted(licenses.items())))
-    atomic_write_json(context.out / "mixture.json", mix)
+    scratch.rmdir()
+    for part, fate_N in zip(parts, fates, strict=True):
+        np.save(out / f"{part.name}.npy", fate_N)
+    return {
+        "filters": [fate.name for fate in filters],
+        "near_duplicates": near,
+        "wanted": wanted,
+    }
+
+
+def _remove_similar(fates: Sequence[NDArray[np.uint8]], label_N: NDArray[np.int64]) -> None:
+    """Of every cluster the first document that is still there stays."""
+    seen = np.zeros(len(label_N), dtype=np.bool_)  # by label: a cluster has one that stays
+    start = 0
+    for fate_N in fates:
+        own_N = np.asarray(label_N[start : start + len(fate_N)])
+        there = np.flatnonzero(fate_N == Fate.TRAIN)
+        labels = own_N[there]
+        _, first = np.unique(labels, return_index=True)
+        stays = np.zeros(len(there), dtype=np.bool_)
+        stays[first] = True
+        stays &= ~seen[labels]
+        seen[labels] = True
+        fate_N[there[~stays]] = Fate.NEAR_DUPLICATE
+        start += len(fate_N)
+
+
+def _hold_out(
+    parts: Sequence[Part],
+    fates: Sequence[NDArray[np.uint8]],
+    keys: Sequence[NDArray[np.uint64]],
+    digests: Sequence[Path],
+    label_N: NDArray[np.int64],
+    parameters: CorpusParameters,
+) -> dict[str, int]:
+    """Mark what is held out, by cluster over all sources; how many each source should give."""
+    digest_N = np.concatenate([leading_digests(path) for path in digests])
+    key_N = cluster_keys(np.concatenate(keys), digest_N, np.asarray(label_N))
+    there_N = np.concatenate([fate_N == Fate.TRAIN for fate_N in fates])
+    source_N = np.concatenate(
+        [np.full(part.rows, SOURCES.index(part.source), dtype=np.uint8) for part in parts]
+    )
+    present = list(dict.fromkeys(part.source for part in parts))
+    rows = {name: np.flatnonzero(there_N & (source_N == SOURCES.index(name))) for name in present}
+    chosen = choose_validation(
+        {name: key_N[own] for name, own in rows.items()},
+        parameters.validation_fraction,
+        parameters.validation_minimum,
+    )
+    held_N = np.zeros(len(key_N), dtype=np.bool_)
+    for name, own in rows.items():
+        held_N[own[chosen[name]]] = True
+    start = 0
+    for fate_N in fates:
+        fate_N[held_N[start : start + len(fate_N)]] = Fate.VALIDATION
+        start += len(fate_N)
+    return {name: min(parameters.validation_minimum, len(own) // 2) for name, own in rows.items()}
+
+
+def _cluster_counts(label_N: NDArray[np.int64], keep_N: Mask) -> dict[str, int]:
+    """How many clusters hold more than one of the documents kept, and how many documents."""
+    sizes = np.bincount(label_N[keep_N])
+    several = sizes[sizes > 1]
+    largest = int(several.max(initial=1))
+    return {"clusters": len(several), "documents": int(several.sum()), "largest": largest}
+
+
+def _funnel_rows(
+    inputs: Mapping[str, Path], funnels: Mapping[str, Funnel], written: Mapping[str, int]
+) -> list[dict[str, Any]]:
+    """The sources' funnels, each with the filters of the corpus behind it."""
+    found: list[dict[str, Any]] = []
+    for name, funnel in funnels.items():
+        rows = json.loads((inputs[name] / "funnel.json").read_text("utf-8"))
+        rows += [row for row in funnel.rows() if row["filter"] != "read"]
+        check_chain(rows, {"documents": written[name]})
+        found += rows
+    return found
+
+
+def _notes(
+    mix: Mapping[str, Any],
+    present: Sequence[str],
+    inputs: Mapping[str, Path],
+    held: Mapping[str, int],
+    wanted: Mapping[str, int],
+) -> list[str]:
     notes = []
     if mix["renormalised"]:
         notes.append(
@@ -88,21 +278,12 @@ def build_corpus(
         )
     notes += [note for name in present if (note := _bad_files_note(name, inputs[name]))]
     notes += [
-        f"{name}: {documents} documents held out, fewer than the {wanted} wanted: its clusters of"
-        " near-duplicates are too large."
-        for name, documents in counts["validation"].items()
-        if documents < (wanted := min(parameters.validation_minimum, int(keep[name].sum()) // 2))
+        f"{name}: {documents} documents held out, fewer than the {wanted[name]} wanted: its"
+        " clusters of near-duplicates are too large."
+        for name, documents in held.items()
+        if documents < wanted[name]
     ]
-    return StageResult(
-        counts={
-            "documents": sum(counts["train"].values()),
-            "validation_documents": sum(counts["validation"].values()),
-            "sources": counts,
-            "near_duplicates": _cluster_counts(label_N, np.concatenate(list(keep.values()))),
-        },
-        seeds={"validation": parameters.seed},
-        notes=notes,
-    )
+    return notes
 
 
 def _bad_files_note(source: str, documents: Path) -> str:
@@ -113,120 +294,3 @@ def _bad_files_note(source: str, documents: Path) -> str:
         return ""
     reasons = ", ".join(f"{reason} ({count})" for reason, count in sorted(bad.items()))
     return f"{source}: files that could not be read to their end: {reasons}."
-
-
-def _rows(path: Path) -> int:
-    return int(pq.read_metadata(path).num_rows)
-
-
-def _hash_source(
-    files: Sequence[Path], digests: Path, seed: int, clusters: Clusters
-) -> NDArray[np.uint64]:
-    """Write a source's text digests, sign its texts; return their split keys (8 bytes each)."""
-    key_N = np.empty(sum(map(_rows, files)), dtype=np.uint64)
-
-    def rows() -> Iterator[bytes]:
-        for index, row in enumerate(_all_rows(files, ["text"])):
-            digest = text_digest(row["text"])
-            key_N[index] = split_key(digest, seed)
-            clusters.add(row["text"])
-            yield digest
-
-    write_digests(digests, rows())
-    return key_N
-
-
-def _held_out(
-    keys: Mapping[str, NDArray[np.uint64]],
-    digests: Mapping[str, Path],
-    keep: Mapping[str, NDArray[np.bool_]],
-    label_N: NDArray[np.int64],
-    parameters: CorpusParameters,
-) -> dict[str, NDArray[np.bool_]]:
-    """Which of the documents kept are validation, decided by cluster over all sources."""
-    digest_N = np.concatenate([leading_digests(path) for path in digests.values()])
-    key_N = cluster_keys(np.concatenate(list(keys.values())), digest_N, label_N)
-    bounds = np.cumsum([len(own) for own in keys.values()])[:-1]
-    by_source = dict(zip(keys, np.split(key_N, bounds), strict=True))
-    chosen = choose_validation(
-        {name: own[keep[name]] for name, own in by_source.items()},
-        parameters.validation_fraction,
-        parameters.validation_minimum,
-    )
-    held = {name: np.zeros(len(own), dtype=np.bool_) for name, own in keep.items()}
-    for name, own in held.items():
-        own[keep[name]] = chosen[name]
-    return held
-
-
-def _cluster_counts(label_N: NDArray[np.int64], keep_N: NDArray[np.bool_]) -> dict[str, int]:
-    """How many clusters hold more than one of the documents kept, and how many documents."""
-    sizes = np.bincount(label_N[keep_N])
-    several = sizes[sizes > 1]
-    largest = int(several.max(initial=1))
-    return {"clusters": len(several), "documents": int(several.sum()), "largest": largest}
-
-
-def _all_rows(
-    files: Sequence[Path], columns: Sequence[str] | None = None
-) -> Iterator[dict[str, Any]]:
-    for path in files:
-        yield from read_documents(path, columns)
-
-
-def _write_source(
-    name: str,
-    files: Sequence[Path],
-    keep_N: NDArray[np.bool_],
-    held_N: NDArray[np.bool_],
-    out: Path,
-    funnel: Funnel,
-    licenses: Counter[str],
-) -> dict[str, int]:
-    """Write a source's files; counts into ``funnel`` and ``licenses``."""
-    funnel.declare("cross-source duplicate", "validation split")
-    written = {"train": 0, "validation": 0}
-    start = 0
-    for path in files:
-        stop = start + _rows(path)
-        one = _write_file(path, keep_N[start:stop], held_N[start:stop], out, name, funnel, licenses)
-        for split, documents in one.items():
-            written[split] += documents
-        start = stop
-    return written
-
-
-def _write_file(
-    path: Path,
-    keep_N: NDArray[np.bool_],
-    held_N: NDArray[np.bool_],
-    out: Path,
-    name: str,
-    funnel: Funnel,
-    licenses: Counter[str],
-) -> dict[str, int]:
-    """One file's documents to the two splits; a split without documents has no file."""
-    with (
-        ParquetFile(out / "train" / name / path.name) as train,
-        ParquetFile(out / "validation" / name / path.name) as validation,
-    ):
-        for row, keep, held in zip(read_documents(path), keep_N, held_N, strict=True):
-            text = row["text"]
-            if not keep:
-                funnel.reject(
-                    "cross-source duplicate", "same text in an earlier source", text, row["id"]
-                )
-                continue
-            funnel.keep("cross-source duplicate", text)
-            licenses[row["license"] or "unknown"] += 1
-            if held:
-                funnel.reject("validation split", "validation", text, row["id"])
-                validation.write(row)
-            else:
-                funnel.keep("validation split", text)
-                train.write(row)
-        funnel.take_rejected()
-    for file in (train, validation):
-        if not file.documents:
-            file.path.unlink()
-    return {"train": train.documents, "validation": validation.documents}

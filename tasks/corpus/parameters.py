@@ -10,6 +10,7 @@ from tasks.corpus.mixture import SOURCES, TABLE1
 from tasks.corpus.rules.arxiv import ArxivRules
 from tasks.corpus.rules.books import BookRules
 from tasks.corpus.rules.code import CodeRules
+from tasks.corpus.rules.dedup import DedupRules
 from tasks.corpus.rules.execution import ExecutionRules
 from tasks.corpus.rules.languages import LanguageRules
 from tasks.corpus.rules.reading import ReadingRules
@@ -42,7 +43,7 @@ class SourceRules(BaseModel):
     )
 
 
-class MixtureRules(SplitRules):
+class MixtureRules(DedupRules, SplitRules):
     """The part of the corpus parameters that decides how documents become a corpus."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", title="Rules of the mixture")
@@ -83,6 +84,7 @@ class SourceCap(BaseModel):
 class CorpusParameters(
     ExecutionRules,
     ReadingRules,
+    DedupRules,
     SplitRules,
     StackExchangeRules,
     ArxivRules,
@@ -139,5 +141,5 @@ class CorpusParameters(
 
     def mixture_rules(self) -> MixtureRules:
         """What the assembly of the corpus depends on, beside its documents."""
-        names = (*SplitRules.model_fields, "seed")
+        names = (*DedupRules.model_fields, *SplitRules.model_fields, "seed")
         return MixtureRules(**{name: getattr(self, name) for name in names})

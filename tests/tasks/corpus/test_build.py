@@ -115,7 +115,7 @@ def test_corpus_keeps_the_first_source_and_renormalises(tmp_path: Path) -> None:
     inputs = {"books": books, "commoncrawl": web}
     parameters = CorpusParameters(allow_missing_sources=True, validation_fraction=0.1, seed=3)
     place = context(tmp_path / "corpus")
-    result = build_corpus(inputs, parameters, place)
+    result = build_corpus(inputs, parameters, place, InlineExecutor())
 
     def texts(split: str, name: str) -> set[str]:
         return {r["text"] for r in split_in(place.out, split, name)}
@@ -139,7 +139,7 @@ def test_corpus_keeps_the_first_source_and_renormalises(tmp_path: Path) -> None:
     split = [r["documents_out"] for r in rows if r["filter"] == "validation split"]
     assert split == [len(texts("train", name)) for name in ("commoncrawl", "books")]
     again = context(tmp_path / "again")
-    build_corpus(dict(reversed(inputs.items())), parameters, again)
+    build_corpus(dict(reversed(inputs.items())), parameters, again, InlineExecutor())
     assert files(again.out) == files(place.out)
     with pytest.raises(MissingSourceError, match=r"c4, github.*allow_missing_sources"):
         build_corpus(inputs, CorpusParameters(), context(tmp_path / "strict"))

@@ -49,7 +49,7 @@ def prepare(root: Path, folder: Path, **options: Any) -> dict[str, Path]:
         build_source(source, root, dict.fromkeys(files, 1), parameters, context, InlineExecutor())
         made[source] = context.out
     context = new_context(folder / "corpus")
-    build_corpus(made, parameters, context)
+    build_corpus(made, parameters, context, InlineExecutor())
     return made | {"corpus": context.out}
 
 
