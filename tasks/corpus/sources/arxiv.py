@@ -1,146 +1,90 @@
-"""arXiv: LaTeX sources, in the bulk layout (tar of .gz) or as folders of .tex files."""
+r"""arXiv: LaTeX sources, in the bulk layout (tar of .gz) or as folders of .tex files.
+
+The offset of a document is the number of its member in the bulk archive (every member counts, from
+0), or 0 where the file is the paper: a single ``.gz``, or the main file in a folder.
+"""
 
 from __future__ import annotations
 
-import gzip
-import io
 import posixpath
 import re
 import tarfile
-import zlib
-from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from tasks.corpus.documents import Document, Funnel
 from tasks.corpus.language import identify
-from tasks.corpus.parallel import ordered_map
 from tasks.corpus.parameters import CorpusParameters
 from tasks.corpus.sources import latex, latex_inputs
-from tasks.corpus.sources.latex_comments import reveal, strip_comments
+from tasks.corpus.sources.arxiv_archives import (
+    LATEX,
+    MAX_PAPER_BYTES,
+    Paper,
+    RefusedError,
+    bulk_members,
+    content,
+    packed_paper,
+)
+from tasks.corpus.sources.arxiv_folders import folder_papers
+from tasks.corpus.sources.latex_bibliography import without_bibliography
+from tasks.corpus.sources.latex_comments import reveal
+from tasks.corpus.sources.latex_inputs import Sources
 
-MAX_PAPER_BYTES = 100_000_000
-MAX_TEX_BYTES = 10_000_000
-MAX_MEMBERS = 5_000
-LATEX = (".tex", ".ltx")
-_MAIN = re.compile(r"\\documentclass|\\documentstyle|\\begin\s*\{document\}")
-_COMMON_MAIN_NAMES = ("main.tex", "ms.tex", "paper.tex", "article.tex")
-
-
-@dataclass(frozen=True)
-class Paper:
-    """The .tex files of one paper. main: the file to start from, None when not yet known.
-
-    unread: parts that were too many or too large to load, with the reason.
-    """
-
-    identity: str
-    uri: str
-    files: Mapping[str, str]
-    main: str | None
-    unread: Mapping[str, str] = field(default_factory=dict)
+_BULK = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+_NEW_ID = re.compile(r"(\d\d)(0[1-9]|1[0-2])\.\d{4,5}(?:v\d+)?")
+_OLD_ID = re.compile(r"[a-z][a-z-]*(?:\.[A-Z]{2})?(\d\d)(0[1-9]|1[0-2])\d{3}(?:v\d+)?")
 
 
-@dataclass(frozen=True)
-class Job:
-    """One paper, or none, with the counts of what was read before it."""
-
-    paper: Paper | None
-    funnel: Funnel
-    expansions: int
+def units(files: Sequence[str]) -> list[list[str]]:
+    """Loose LaTeX files of one folder, with all below it, are read together; others alone."""
+    holders = {posixpath.dirname(name) for name in files if name.lower().endswith(LATEX)}
+    folders: dict[str, list[str]] = {}
+    result: list[list[str]] = []
+    for name in files:
+        if not name.lower().endswith(LATEX):
+            result.append([name])
+            continue
+        parts = posixpath.dirname(name).split("/")
+        above = ("/".join(parts[:depth]) for depth in range(1, len(parts) + 1))
+        folder = next(path for path in above if path in holders)
+        if folder not in folders:
+            folders[folder] = []
+            result.append(folders[folder])
+        folders[folder].append(name)
+    return result
 
 
 def read(
     root: Path, files: Sequence[str], parameters: CorpusParameters, funnel: Funnel
 ) -> Iterator[Document]:
-    """Papers of all archives and folders, in the order of files."""
-    funnel.declare("main file", "section")
-    jobs = _jobs(root, files, parameters, funnel)
-    for document, counts in ordered_map(_clean, jobs, parameters.workers):
-        funnel.merge(counts)
-        if document is not None:
-            yield document
-
-
-def _jobs(
-    root: Path, files: Sequence[str], parameters: CorpusParameters, parent: Funnel
-) -> Iterator[Job]:
-    funnel = parent.child()
-    limit = parameters.arxiv_expansions
+    """Papers of all archives, in the order of files, then those of folders."""
+    funnel.declare("main file", "section", "bibliography", "macros")
     loose: list[str] = []
     for name in files:
-        if name.lower().endswith((".tar", ".tar.gz", ".tgz")):
-            for paper in _archive_papers(root / name, name, funnel):
-                yield Job(paper, funnel.detach(), limit)
-        elif name.lower().endswith(".gz"):
-            data = (root / name).read_bytes()[: MAX_PAPER_BYTES + 1]
-            paper_or_none = _packed_paper(data, _stem(name), name, funnel)
-            if paper_or_none is not None:
-                yield Job(paper_or_none, funnel.detach(), limit)
-        elif name.lower().endswith(LATEX):
+        if name.lower().endswith(LATEX):
             loose.append(name)
-        elif name.lower().endswith(".pdf"):
-            funnel.reject("read", "PDF only")
-        else:
-            funnel.reject("read", "no LaTeX file")
-    for paper in _folder_papers(root, loose, funnel):
-        yield Job(paper, funnel.detach(), limit)
-    yield Job(None, funnel, limit)
-
-
-class Folder(Mapping[str, str]):
-    """The LaTeX files in a folder and below it, by their path in it; read when asked for."""
-
-    def __init__(self, root: Path, folder: str, names: Set[str]) -> None:
-        self._root = root
-        self._folder = folder
-        self._names = names
-
-    def __contains__(self, path: object) -> bool:
-        return posixpath.join(self._folder, str(path)) in self._names
-
-    def __getitem__(self, path: str) -> str:
-        return decode((self._root / self._folder / path).read_bytes())
-
-    def __iter__(self) -> Iterator[str]:
-        return (
-            posixpath.relpath(name, self._folder)
-            for name in sorted(self._names)
-            if name.startswith(f"{self._folder}/")
-        )
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
-
-
-def _folder_papers(root: Path, names: Sequence[str], funnel: Funnel) -> Iterator[Paper]:
-    """Every file that starts a document is a paper; its parts stand in its folder or below."""
-    readable: set[str] = set()
-    for name in names:
-        size = (root / name).stat().st_size
-        if size == 0:
-            funnel.bad_file(name, "empty file")
-        elif size > MAX_TEX_BYTES:
-            funnel.bad_file(name, "file too large")
-        else:
-            readable.add(name)
-    mains: set[str] = set()
-    parts: set[str] = set()
-    for name in names:
-        if name not in readable:
             continue
-        folder, main = posixpath.split(name)
-        files = Folder(root, folder, readable)
-        if not latex_inputs.starts_document(files[main]):
-            continue
-        mains.add(name)
-        own = latex_inputs.with_parts(main, files)
-        parts.update(posixpath.join(folder, path) for path in (*own.texts, *own.unread))
-        funnel.keep("read", "".join(own.texts.values()))
-        identity = posixpath.splitext(name.removeprefix("corpus/").removeprefix("arxiv/"))[0]
-        yield Paper(identity, name, own.texts, main, own.unread)
-    for _ in readable - mains - parts:
-        funnel.reject("read", "part of no paper")
+        for paper in _file_papers(root / name, name, funnel):
+            yield from _documents(paper, parameters, funnel)
+    for paper in folder_papers(root, loose, funnel):
+        yield from _documents(paper, parameters, funnel)
+
+
+def _file_papers(path: Path, name: str, funnel: Funnel) -> Iterator[Paper]:
+    """Papers of a file that is no loose LaTeX file."""
+    if name.lower().endswith(_BULK):
+        yield from _archive_papers(path, name, funnel)
+        return
+    if not funnel.at(name, 0):
+        return
+    if name.lower().endswith(".gz"):
+        with path.open("rb") as handle:
+            data = handle.read(MAX_PAPER_BYTES + 1)
+        yield from _packed(data, _stem(name), name, funnel)
+    elif name.lower().endswith(".pdf"):
+        funnel.reject("read", "PDF only", "", name)
+    else:
+        funnel.reject("read", "no LaTeX file", "", name)
 
 
 def _archive_papers(path: Path, name: str, funnel: Funnel) -> Iterator[Paper]:
@@ -148,154 +92,135 @@ def _archive_papers(path: Path, name: str, funnel: Funnel) -> Iterator[Paper]:
     if path.stat().st_size == 0:
         funnel.bad_file(name, "empty file")
         return
+    begun = False
     try:
-        with tarfile.open(path, mode="r|*") as archive:
-            for member in archive:
-                if not member.isfile():
-                    continue
-                if member.name.lower().endswith(".pdf"):
-                    funnel.reject("read", "PDF only")
-                    continue
-                if member.size > MAX_PAPER_BYTES:
-                    funnel.reject("read", "paper too large")
-                    continue
-                handle = archive.extractfile(member)
-                assert handle is not None
-                data = handle.read()
-                uri = f"{name}#{PurePosixPath(member.name)}"
-                paper = _packed_paper(data, _stem(member.name), uri, funnel)
-                if paper is not None:
-                    yield paper
-    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        funnel.bad_file(name, "corrupt archive", error)
+        for number, member, archive in bulk_members(path):
+            begun = True
+            if member.isdir() or not funnel.at(name, number):
+                continue
+            uri = f"{name}#{PurePosixPath(member.name)}"
+            reason = _refusal(member)
+            if reason:
+                funnel.reject("read", reason, "", uri)
+            else:
+                yield from _packed(content(archive, member), _stem(member.name), uri, funnel)
+    except RefusedError as error:
+        single = None if begun else _single(path, name, funnel)
+        if single is None:
+            funnel.bad_file(name, str(error), error.__cause__)
+        else:
+            yield from _kept(single, funnel)
+
+
+def _refusal(member: tarfile.TarInfo) -> str:
+    """Why a member of a bulk archive is not read, "" when it is."""
+    if member.islnk() or member.issym():
+        return "link in an archive"
+    if not member.isfile():
+        return "device in an archive"
+    if member.name.lower().endswith(".pdf"):
+        return "PDF only"
+    return "paper too large" if member.size > MAX_PAPER_BYTES else ""
+
+
+def _single(path: Path, name: str, funnel: Funnel) -> Paper | None:
+    """The one paper in a file that is called a bulk archive and is none."""
+    with path.open("rb") as handle:
+        data = handle.read(MAX_PAPER_BYTES + 1)
+    try:
+        paper = packed_paper(data, _stem(name), name)
+    except RefusedError:
+        return None
+    is_latex = any("\\" in text for text in paper.files.values())
+    return paper if is_latex and funnel.at(name, 0) else None
+
+
+def _packed(data: bytes, identity: str, uri: str, funnel: Funnel) -> Iterator[Paper]:
+    """The paper in ``data``, or none and its reason."""
+    try:
+        paper = packed_paper(data, identity, uri)
+    except RefusedError as error:
+        funnel.reject("read", str(error), "", uri)
+        return
+    yield from _kept(paper, funnel)
+
+
+def _kept(paper: Paper, funnel: Funnel) -> Iterator[Paper]:
+    for reason in paper.refused:
+        funnel.reject("read", reason, "", paper.uri)
+    funnel.keep("read", "".join(paper.files.values()))
+    yield paper
 
 
 def _stem(name: str) -> str:
-    return posixpath.basename(name).removesuffix(".gz").removesuffix(".tar").removesuffix(".tex")
+    stem = posixpath.basename(name)
+    for ending in (".gz", ".tgz", ".tar", ".tex"):
+        stem = stem.removesuffix(ending)
+    return stem
 
 
-def _packed_paper(data: bytes, identity: str, uri: str, funnel: Funnel) -> Paper | None:
-    """A paper from its .gz: one .tex, or a tar of several files."""
-    try:
-        with gzip.open(io.BytesIO(data)) as handle:
-            content = handle.read(MAX_PAPER_BYTES + 1)
-    except (OSError, EOFError, zlib.error):
-        funnel.reject("read", "corrupt gzip")
-        return None
-    if len(content) > MAX_PAPER_BYTES:
-        funnel.reject("read", "paper too large")
-        return None
-    if content.startswith(b"%PDF"):
-        funnel.reject("read", "PDF only")
-        return None
-    if not content.strip() or content.lstrip().startswith(b"%auto-ignore"):
-        funnel.reject("read", "withdrawn")
-        return None
-    files: dict[str, str] = {}
-    try:
-        with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
-            for number, member in enumerate(archive):
-                path = posixpath.normpath(member.name)
-                if not member.isfile() or not path.lower().endswith(LATEX):
-                    continue
-                reason = _refusal(number, path, member.size)
-                if reason:
-                    funnel.reject("read", reason)
-                    continue
-                handle_or_none = archive.extractfile(member)
-                assert handle_or_none is not None
-                files[path] = decode(handle_or_none.read())
-    except tarfile.TarError:
-        if files or b"\x00" in content[:4096]:
-            funnel.reject("read", "corrupt archive")
-            return None
-        if len(content) > MAX_TEX_BYTES:
-            funnel.reject("read", "file too large")
-            return None
-        files = {f"{identity}.tex": decode(content)}
-    if not files:
-        funnel.reject("read", "no LaTeX file")
-        return None
-    if all(text.lstrip().startswith("%auto-ignore") for text in files.values()):
-        funnel.reject("read", "withdrawn")
-        return None
-    funnel.keep("read", "".join(files.values()))
-    return Paper(identity, uri, files, None)
-
-
-def _refusal(number: int, path: str, size: int) -> str:
-    """Why a LaTeX file of a packed paper is not read, "" when it is."""
-    if number >= MAX_MEMBERS:
-        return "too many files in a paper"
-    if path.startswith(("/", "../")):
-        return "path outside the paper"
-    return "file too large" if size > MAX_TEX_BYTES else ""
-
-
-def decode(data: bytes) -> str:
-    """UTF-8, else Latin-1: most papers that are not UTF-8 are."""
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = data.decode("latin-1")
-    return text.replace("\r\n", "\n").replace("\r", "\n")
-
-
-def main_file(files: Mapping[str, str]) -> str | None:
-    r"""The file a paper starts from: ``\documentclass`` or ``\begin{document}`` outside comments.
-
-    Of several, one that is no part by its class, then one with both, then one with a usual name,
-    then the longest, then by name.
-    """
-    ranks: list[tuple[bool, int, bool, int, str]] = []
-    for name, text in files.items():
-        if not _MAIN.search(text):
-            continue
-        stripped = strip_comments(text)
-        found = set(_MAIN.findall(stripped))
-        if found:
-            usual = posixpath.basename(name).lower() in _COMMON_MAIN_NAMES
-            part = latex_inputs.is_part(stripped)
-            ranks.append((part, -len(found), not usual, -len(text), name))
-    return min(ranks)[-1] if ranks else None
-
-
-def _clean(job: Job) -> tuple[Document | None, Funnel]:
-    """The document of a paper; runs in a worker process."""
-    funnel, paper = job.funnel, job.paper
-    if paper is None:
-        return None, funnel
+def _documents(paper: Paper, parameters: CorpusParameters, funnel: Funnel) -> Iterator[Document]:
+    """The document of a paper, if it has one."""
+    file, offset = funnel.place
+    sources = Sources(paper.files)
     raw = "".join(paper.files.values())
-    main = paper.main or main_file(paper.files)
+    main = paper.main or latex_inputs.main_file(sources)
     if main is None:
         funnel.reject("main file", "no main file", raw, paper.uri)
-        return None, funnel
-    resolved = latex_inputs.resolve_inputs(main, paper.files, paper.unread)
+        return
+    for name in latex_inputs.documents(sources):
+        if name != main:
+            funnel.reject("read", "another document of the paper", "", f"{paper.uri}#{name}")
+    resolved = latex_inputs.resolve_inputs(main, sources, paper.unread)
     for reason in resolved.lost.elements():
         funnel.reject("read", reason, "", paper.uri)
     source = reveal(resolved.text)
     funnel.keep("main file", raw, source)
-    cleaned = latex.body_from_first_section(resolved.text, job.expansions)
-    if cleaned is None:
+    sections = latex.from_first_section(resolved.text)
+    if sections is None:
         funnel.reject("section", "no section header", source, paper.uri)
-        return None, funnel
-    body, macros = cleaned
+        return
+    body = reveal(sections.body)
     funnel.keep("section", source, body)
-    language, score = identify(body)
-    return (
-        Document(
-            id=f"arxiv:{paper.identity}",
-            text=body,
-            source="arxiv",
-            uri=paper.uri,
-            language=language,
-            language_score=score,
-            meta={
-                "main": main,
-                "macros": macros,
-                "parts": resolved.found,
-                "parts_lost": resolved.lost.total(),
-            },
-        ),
-        funnel,
+    rest = without_bibliography(sections.body)
+    without = reveal(rest)
+    funnel.keep("bibliography", body, without)
+    expanded = latex.expanded(rest, sections, parameters.arxiv_expansions)
+    if not expanded.text:
+        funnel.reject("macros", "nothing left", without, paper.uri)
+        return
+    funnel.keep("macros", without, expanded.text)
+    language, score = identify(expanded.text)
+    meta = {
+        "file": file,
+        "offset": offset,
+        "main": main,
+        "encodings": list(paper.encodings),
+        "macros": expanded.macros,
+        "parts": resolved.found,
+        "parts_lost": resolved.lost.total(),
+    }
+    if expanded.bounded:
+        meta["macros_bounded"] = True  # some uses stay as written: they expand without end
+    yield Document(
+        id=f"arxiv:{paper.identity}",
+        text=expanded.text,
+        source="arxiv",
+        uri=paper.uri,
+        language=language,
+        language_score=score,
+        created=submitted(paper.identity),
+        meta=meta,
     )
+
+
+def submitted(identity: str) -> str:
+    """Month of submission as an identifier says it: ``2301.00001`` is 2023-01; "" when it does not.
+
+    Not a file's time: those in the bulk archives are of their packing.
+    """
+    match = _NEW_ID.fullmatch(identity) or _OLD_ID.fullmatch(identity)
+    if match is None:
+        return ""
+    year = int(match[1])
+    return f"{1900 + year if year > 90 else 2000 + year}-{match[2]}"

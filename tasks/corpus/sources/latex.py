@@ -2,8 +2,8 @@
 
 The steps are those of the paper (section 2.1, after Lewkowycz et al. 2022) with the public
 replica's defects avoided: an escaped percent sign stays, the character before a comment stays,
-every kind of section counts, macros inside macros are expanded. Comments and parts come first:
-``latex_comments`` and ``latex_inputs``.
+every kind of section counts, macros inside macros are expanded, the appendix stays. Comments and
+parts come first: ``latex_comments`` and ``latex_inputs``.
 """
 
 from __future__ import annotations
@@ -11,52 +11,98 @@ from __future__ import annotations
 import bisect
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+from tasks.corpus.sources.latex_bibliography import SECTION, without_bibliography
 from tasks.corpus.sources.latex_comments import reveal
 from tasks.corpus.sources.latex_definitions import Definition, definitions
 from tasks.corpus.sources.latex_macros import Macros
 
+MAX_SECTION_MACROS = 50
+
 _BEGIN = re.compile(r"\\begin\s*\{document\}")
 _END = re.compile(r"\\end\s*\{document\}")
-_SECTION = re.compile(
-    r"\\(?:part|chapter|section|subsection|subsubsection|paragraph|subparagraph)\*?\s*[\[{]"
-)
-_BIBLIOGRAPHY = re.compile(
-    r"\\begin\{(thebibliography|bibliography|references)\}.*?(?:\\end\{\1\}|\Z)", re.DOTALL
-)
-_BIBLIOGRAPHY_COMMAND = re.compile(
-    r"\\(?:bibliography|bibliographystyle|addbibresource|nobibliography)\s*\{[^{}]*\}"
-    r"|\\printbibliography\s*(?:\[[^\]]{0,500}\])?"
-)
 _BLANK_LINES = re.compile(r"\n[ \t]*(?:\n[ \t]*){2,}")
+_LINE_ENDS = re.compile(r"(?<![^\S\n])[^\S\n]++(?=\n)")
 
 
-def body_from_first_section(source: str, expansions: int) -> tuple[str, int] | None:
-    r"""Text of a paper from its first section header on, and the number of its macros.
+@dataclass(frozen=True)
+class Sections:
+    r"""A paper from its first section on. before: what stands ahead of it, with the preamble.
 
-    ``source`` has no comments and its verbatim text veiled. None when there is no section header.
-    The bibliography goes, appendices stay. Uses of the paper's macros are replaced at most
-    ``expansions`` times; a definition from before the first section whose uses stay as written is
-    put ahead of it.
+    found: the definitions in ``before``.
+    """
+
+    before: str
+    body: str
+    found: Sequence[Definition]
+
+
+@dataclass(frozen=True)
+class Expanded:
+    """A paper's text. macros: how many it defines. bounded: whether a limit ended the expansion."""
+
+    text: str
+    macros: int
+    bounded: bool
+
+
+def from_first_section(source: str) -> Sections | None:
+    r"""The paper from its first section header to ``\end{document}``; None when it has none.
+
+    ``source`` has no comments and its verbatim text veiled. A macro of the paper whose body holds a
+    section command begins a section, too.
     """
     found = list(definitions(source))
     opening = _outside(_BEGIN, source, 0, found)
     begin = 0 if opening is None else opening.end()
     closing = _outside(_END, source, begin, found)
     end = len(source) if closing is None else closing.start()
-    section = _outside(_SECTION, source, begin, found)
+    section = _outside(_section_pattern(found), source, begin, found)
     if section is None or section.start() >= end:
         return None
-    body = _BIBLIOGRAPHY.sub("", source[section.start() : end])
-    body = _BIBLIOGRAPHY_COMMAND.sub("", body)
+    start = section.start()
+    ahead = [definition for definition in found if definition.end <= start]
+    return Sections(source[:start], source[start:end], ahead)
+
+
+def expanded(body: str, sections: Sections, expansions: int) -> Expanded:
+    """``body`` with the paper's macros expanded, at most ``expansions`` times.
+
+    A definition from before the first section whose uses stay as written is put ahead of it.
+    """
     macros = Macros(expansions)
-    for definition in found:
-        if definition.end <= section.start():
-            macros.define(definition)
+    macros.define_all(sections.found, sections.before)
     body = macros.expand(body)
-    text = "\n".join([*macros.needed(), body])
-    text = "\n".join(line.rstrip() for line in text.split("\n"))
-    return reveal(_BLANK_LINES.sub("\n\n", text).strip()), macros.count
+    if "{thebibliography}" in body:  # begun by a macro
+        body = without_bibliography(body)
+    text = "\n".join([*macros.needed(), body]).strip()
+    text = _BLANK_LINES.sub("\n\n", _LINE_ENDS.sub("", text))
+    return Expanded(reveal(text), macros.count, macros.exhausted)
+
+
+def body_from_first_section(source: str, expansions: int) -> tuple[str, int] | None:
+    """All steps on a source without comments: its text and the number of its macros.
+
+    None when there is no section header.
+    """
+    sections = from_first_section(source)
+    if sections is None:
+        return None
+    result = expanded(without_bibliography(sections.body), sections, expansions)
+    return result.text, result.macros
+
+
+def _section_pattern(found: Sequence[Definition]) -> re.Pattern[str]:
+    names = {
+        definition.name
+        for definition in found
+        if definition.macro is not None and SECTION.search(definition.macro.body)
+    }
+    commands = sorted(name for name in names if name.isalpha())[:MAX_SECTION_MACROS]
+    if not commands:
+        return SECTION
+    return re.compile(rf"{SECTION.pattern}|\\(?:{'|'.join(commands)})(?![A-Za-z])")
 
 
 def _outside(

@@ -1,7 +1,8 @@
-r"""Definitions of macros in LaTeX: where they stand and what stands for a use.
+r"""Definitions in LaTeX: where they stand and what stands for a use of what they define.
 
-A body can stand for the uses of macros without and with arguments, also with an optional first
-one; not for those of programming (conditionals, delimited parameters, ``\let`` ...).
+A body can stand for the uses of macros with and without arguments, also with an optional first one
+or between delimiters, and of environments; not for those of programming (conditionals, ``\csname``,
+``\futurelet`` ...).
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tasks.corpus.sources.latex_comments import veil
+from tasks.corpus.sources.latex_groups import braced, bracketed
 
-MAX_GROUP = 20_000
+__all__ = ["COMMAND", "DEFINITION", "NAME", "Definition", "Macro", "braced", "bracketed"]
+
 MAX_UNCLOSED = 100
 
 NAME = r"[A-Za-z@]+|[^A-Za-z@\s]"
+_DOCUMENT = r"(?:New|Renew|Provide|Declare)(?:Expandable)?Document"
 # Possessive: white space between the parts is tried once, not in every way of sharing it out.
 DEFINITION = re.compile(
     r"\\(?:(?:long|global|protected|outer)\s*+\\){0,3}+(?:"
@@ -24,35 +28,50 @@ DEFINITION = re.compile(
     r"(?:\s*+\[(?P<count>\d)\])?(?:\s*+\[(?P<default>[^\]\n]{0,200})\])?\s*+(?=\{)"
     rf"|(?P<def>[egx]?def)\s*+\\(?!csname)(?P<n3>{NAME})(?P<parameters>[^{{}}]{{0,200}}+)(?=\{{)"
     r"|(?P<operator>DeclareMathOperator)(?P<star>\*?)\s*+\{?\s*+\\(?P<n4>[A-Za-z]+)\s*+\}?\s*+(?=\{)"
-    r"|(?P<groups>(?:New|Renew|Provide|Declare)(?:Expandable)?DocumentCommand"
-    rf"|DeclarePairedDelimiter)\s*+\{{?\s*+\\(?P<n5>{NAME})\s*+\}}?\s*+(?=\{{)"
-    rf"|let\s*+\\(?P<n6>{NAME})\s*+=?[ \t]*+(?:\\(?:{NAME})|[^\s\\]))"
+    rf"|(?P<groups>{_DOCUMENT}Command|DeclarePairedDelimiter)"
+    rf"\s*+\{{?\s*+\\(?P<n5>{NAME})\s*+\}}?\s*+(?=\{{)"
+    r"|(?P<environment>(?:re)?newenvironment|provideenvironment)\*?\s*+"
+    r"\{\s*+(?P<n6>[^{}\\\n]{1,100}?)\s*+\}"
+    r"(?:\s*+\[(?P<counted>\d)\])?(?:\s*+\[(?P<standard>[^\]\n]{0,200})\])?\s*+(?=\{)"
+    rf"|let\s*+\\(?P<n7>{NAME})\s*+=?[ \t]*+(?P<meaning>\\(?:{NAME})|[^\s\\]))"
 )
+_KINDS = ("new", "def", "operator", "groups", "environment")
+_BLANK = re.compile(r"\s*+")
 _PLAIN_PARAMETERS = re.compile(r"\s*(?:#\d)*\s*")
+_DELIMITED_PARAMETERS = re.compile(r"[^#]*(?:#\d[^#]*)+")
+_ARGUMENTS = re.compile(r"\s*(?:O\s*\{(?P<default>[^{}]*)\}\s*)?(?P<mandatory>(?:\+?m\s*)*)")
 COMMAND = re.compile(r"\\([A-Za-z]+|[^A-Za-z])")
-_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
-_BRACKET = re.compile(r"\\.|[{}\]]", re.DOTALL)
 _XSPACE = re.compile(r"\\xspace(?![A-Za-z])")
 _PROGRAM = re.compile(
     r"\\(?:[egx]?def|(?:re)?newcommand|providecommand|let|csname|expandafter|futurelet|catcode"
-    r"|begingroup|if(?!f(?![A-Za-z]))[A-Za-z]*)(?![A-Za-z])|\\(?:@[A-Za-z]|[A-Za-z]+@)"
+    r"|begingroup|endgroup|else|fi|(?:re)?newenvironment|if(?!f(?![A-Za-z]))[A-Za-z]*)"
+    r"(?![A-Za-z])|\\(?:@[A-Za-z]|[A-Za-z]+@)"
 )
 
 
 @dataclass(frozen=True)
 class Macro:
-    """What stands for a use. default: of the first argument, None when it is not optional."""
+    """What stands for a use.
+
+    default: of the first argument, None when it is not optional. ending: of an environment, what
+    stands for its end. delimiters: what must stand before the first argument and behind each;
+    empty when the arguments are groups or tokens.
+    """
 
     arguments: int
     body: str
     default: str | None = None
+    ending: str | None = None
+    delimiters: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Definition:
-    """One definition in a text. macro: None when its uses cannot be replaced by a body.
+    r"""One definition in a text. macro: None when its uses cannot be replaced by a body.
 
-    kind: the command that defines. start, end: its span in the text it was found in.
+    name: of the command without its backslash; of an environment in braces, which no command's name
+    holds. kind: the command that defines. start, end: its span in the text it was found in. local:
+    undone where its group ends. meaning: what a ``\let`` gives the name, "" for all others.
     """
 
     name: str
@@ -61,6 +80,8 @@ class Definition:
     end: int
     source: str
     macro: Macro | None
+    local: bool = True
+    meaning: str = ""
 
 
 def definitions(text: str) -> Iterator[Definition]:
@@ -81,62 +102,85 @@ def definitions(text: str) -> Iterator[Definition]:
 
 def definition_at(text: str, match: re.Match[str]) -> Definition | None:
     """None when its braces do not close."""
-    name = next(match[f"n{n}"] for n in range(1, 7) if match[f"n{n}"] is not None)
-    kind = match["new"] or match["def"] or match["operator"] or match["groups"] or "let"
-    body, end = "", match.end()
-    if kind != "let":
-        for _ in range(2 if match["groups"] else 1):
-            group = braced(text, end)
-            if group is None:
-                return None
-            body, end = group
+    name = next(match[f"n{n}"] for n in range(1, 8) if match[f"n{n}"] is not None)
+    kind = next((match[k] for k in _KINDS if match[k]), "let")
+    bodies: list[str] = []
+    end = match.end()
+    for _ in range(_groups(kind)):
+        if bodies:
+            blank = _BLANK.match(text, end)
+            assert blank is not None
+            end = blank.end()
+        group = braced(text, end)
+        if group is None:
+            return None
+        bodies.append(group[0])
+        end = group[1]
     source = text[match.start() : end]
-    return Definition(name, kind, match.start(), end, source, _macro(match, name, body))
+    local = kind not in ("gdef", "xdef") and "\\global" not in match.group()
+    if match["environment"]:
+        name = f"{{{name}}}"
+    macro = _macro(match, kind, name, bodies)
+    return Definition(name, kind, match.start(), end, source, macro, local, match["meaning"] or "")
 
 
-def _macro(match: re.Match[str], name: str, body: str) -> Macro | None:
+def _groups(kind: str) -> int:
+    """How many groups in braces a definition ends with."""
+    if kind == "let":
+        return 0
+    return 2 if kind == "DeclarePairedDelimiter" or "Document" in kind or "env" in kind else 1
+
+
+def _macro(match: re.Match[str], kind: str, name: str, bodies: list[str]) -> Macro | None:
     if match["operator"]:
-        return Macro(0, f"\\operatorname{match['star']}{{{body}}}")
-    if "@" in name or _PROGRAM.search(body):
+        return Macro(0, f"\\operatorname{match['star']}{{{bodies[0]}}}")
+    if "@" in name or any(_PROGRAM.search(body) for body in bodies):
         return None
-    # A macro that uses its own name means the one before it: that use is never replaced.
-    body = COMMAND.sub(lambda use: veil(use.group()) if use.group(1) == name else use.group(), body)
-    body = _XSPACE.sub("", body).strip()
+    if match["environment"]:
+        return _environment(match, name, bodies)
     if match["new"]:
-        return Macro(int(match["count"] or 0), body, match["default"])
-    if match["def"] in ("def", "gdef") and _PLAIN_PARAMETERS.fullmatch(match["parameters"]):
-        return Macro(match["parameters"].count("#"), body)
+        return Macro(int(match["count"] or 0), _body(name, bodies[0]), match["default"])
+    if kind in ("def", "gdef"):
+        return _with_parameters(match["parameters"], _body(name, bodies[0]))
+    if "Document" in kind:
+        specified = _ARGUMENTS.fullmatch(bodies[0])
+        if specified is not None:
+            default = specified["default"]
+            count = specified["mandatory"].count("m") + (default is not None)
+            return Macro(count, _body(name, bodies[1]), default) if count < 10 else None
     return None
 
 
-def braced(text: str, start: int) -> tuple[str, int] | None:
-    """Content of the braces that open at ``start`` and the position behind them.
+def _body(name: str, body: str) -> str:
+    """A macro that uses its own name means the one before it: that use is never replaced."""
+    body = COMMAND.sub(lambda use: veil(use.group()) if use.group(1) == name else use.group(), body)
+    return _XSPACE.sub("", body).strip()
 
-    None when they do not close within 20,000 characters: longer than any macro or argument.
-    """
-    if start >= len(text) or text[start] != "{":
+
+def _environment(match: re.Match[str], name: str, bodies: list[str]) -> Macro:
+    """An environment's begin and end; they stay a group, as an environment is one."""
+    begin, end = (_own_environment(name, body) for body in bodies)
+    if not (begin.startswith("\\begin") and end.endswith("}") and "\\end" in end):
+        begin, end = f"{{{begin}", f"{end}}}"
+    return Macro(int(match["counted"] or 0), begin, match["standard"], end)
+
+
+def _own_environment(name: str, body: str) -> str:
+    own = re.compile(r"\\(?:begin|end)\s*" + re.escape(name))
+    return _XSPACE.sub("", own.sub(lambda use: veil(use.group()), body)).strip()
+
+
+def _with_parameters(parameters: str, body: str) -> Macro | None:
+    r"""A macro of ``\def``: its parameters stand for themselves, or between delimiters."""
+    if _PLAIN_PARAMETERS.fullmatch(parameters):
+        return Macro(parameters.count("#"), body)
+    parameters = parameters.lstrip()
+    if not _DELIMITED_PARAMETERS.fullmatch(parameters):
         return None
-    depth = 0
-    for match in _BRACE.finditer(text, start, min(len(text), start + MAX_GROUP)):
-        if match.group() == "{":
-            depth += 1
-        elif match.group() == "}":
-            depth -= 1
-            if depth == 0:
-                return text[start + 1 : match.start()], match.end()
-    return None
-
-
-def bracketed(text: str, start: int) -> tuple[str, int] | None:
-    """The same for an optional argument: brackets, whose end may not stand in braces."""
-    depth = 0
-    for match in _BRACKET.finditer(text, start + 1, min(len(text), start + MAX_GROUP)):
-        if match.group() == "{":
-            depth += 1
-        elif match.group() == "}":
-            depth -= 1
-            if depth < 0:
-                return None
-        elif match.group() == "]" and depth == 0:
-            return text[start + 1 : match.start()], match.end()
-    return None
+    first, *others = parameters.split("#")
+    if [other[0] for other in others] != [str(n) for n in range(1, len(others) + 1)]:
+        return None
+    delimiters = (first, *(other[1:] for other in others))
+    if any(re.search(r"\s|\\\Z", delimiter) for delimiter in delimiters):
+        return None  # how many spaces a use may have there is not said by the text alone
+    return Macro(len(others), body, delimiters=delimiters)

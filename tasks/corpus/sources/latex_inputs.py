@@ -5,26 +5,97 @@ from __future__ import annotations
 import posixpath
 import re
 from collections import Counter, deque
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from tasks.corpus.sources.latex_blocks import own_blocks
 from tasks.corpus.sources.latex_comments import strip_comments
 
 MAX_DEPTH = 10
 MAX_PARTS = 5_000
 MAX_CHARACTERS = 20_000_000
 
+# A name may hold spaces inside; what stands in quotes, too.
+_NAME = r"[^{}\s\"][^{}\n\"]{0,300}?"
 _INPUT = re.compile(
-    r"\\(?:input|include|subfile(?:include)?)(?![A-Za-z])\s*+\{\s*+(?P<braced>[^{}\s]++)\s*+\}"
-    r"|\\input(?![A-Za-z])\s*+(?P<bare>[^\s{}\\%]++)"
+    r"\\(?:@?input|include|subfile(?:include)?|InputIfFileExists)(?![A-Za-z])\s*+"
+    rf"\{{\s*+\"?(?P<braced>{_NAME})\"?\s*+\}}"
+    r"|\\input(?![A-Za-z])\s*+(?:\"(?P<quoted>[^\"{}\n]{1,300})\"|(?P<bare>[^\s{}\\%\"]++))"
     r"|\\(?P<sub>sub)?(?:import|inputfrom|includefrom)(?![A-Za-z])\*?+\s*+"
-    r"\{\s*+(?P<folder>[^{}\s]*+)\s*+\}\s*+\{\s*+(?P<file>[^{}\s]++)\s*+\}"
+    rf"\{{\s*+(?P<folder>[^{{}}\s]*+)\s*+\}}\s*+\{{\s*+(?P<file>{_NAME})\s*+\}}"
 )
 _BEGIN = re.compile(r"\\begin\s*\{document\}")
 _DOCUMENT = re.compile(r"\\begin\s*\{document\}(.*?)(?:\\end\s*\{document\}|\Z)", re.DOTALL)
+_MAIN = re.compile(r"\\documentclass|\\documentstyle|\\begin\s*\{document\}")
+_COMMON_MAIN_NAMES = ("main.tex", "ms.tex", "paper.tex", "article.tex")
 _PART_CLASS = re.compile(
     r"\\documentclass\s*+(?:\[[^\]]{0,1000}\]\s*+)?\{\s*(?:subfiles|standalone)\s*\}"
 )
+
+
+class Sources:
+    """The files of one paper, each without comments when that was asked for once."""
+
+    def __init__(self, files: Mapping[str, str]) -> None:
+        self.files = files
+        self._blocks = own_blocks(files.values())
+        self._stripped: dict[str, str] = {}
+
+    def stripped(self, name: str) -> str:
+        """A file without comments, with verbatim text veiled."""
+        if name not in self._stripped:
+            self._stripped[name] = strip_comments(self.files[name], self._blocks)
+        return self._stripped[name]
+
+
+def main_file(sources: Sources) -> str | None:
+    r"""The file a paper starts from: ``\documentclass`` or ``\begin{document}`` outside comments.
+
+    Of several, one that is no part by its class, then one with both, then one that no other puts
+    in, then one with a usual name, then the longest, then by name.
+    """
+    found = _commands(sources)
+    put_in = _put_in(sources, found) if len(found) > 1 else set()
+
+    def rank(name: str) -> tuple[bool, int, bool, bool, int, str]:
+        text, usual = sources.files[name], posixpath.basename(name).lower() in _COMMON_MAIN_NAMES
+        part = is_part(sources.stripped(name))
+        return part, -len(found[name]), name in put_in, not usual, -len(text), name
+
+    return min(found, key=rank, default=None)
+
+
+def documents(sources: Sources) -> list[str]:
+    """Files that are a whole document each: no part by their class, nor put in by another."""
+    found = _commands(sources)
+    whole = {
+        name
+        for name, commands in found.items()
+        if len(commands) > 1 and not is_part(sources.stripped(name))
+    }
+    if len(whole) > 1:
+        whole -= _put_in(sources, found)
+    return sorted(whole)
+
+
+def _commands(sources: Sources) -> dict[str, set[str]]:
+    """Which commands of a main file each file has; those with none left out."""
+    found = {}
+    for name, text in sources.files.items():
+        if _MAIN.search(text) and (commands := set(_MAIN.findall(sources.stripped(name)))):
+            found[name] = {command.partition("{")[0].rstrip() for command in commands}
+    return found
+
+
+def _put_in(sources: Sources, names: Iterable[str]) -> set[str]:
+    """Files that one of ``names`` puts in."""
+    result = set()
+    for name in names:
+        for match in _INPUT.finditer(sources.stripped(name)):
+            target = None if _is_template(match) else _find(match, name, name, sources.files)
+            if target is not None and target != name:
+                result.add(target)
+    return result
 
 
 @dataclass
@@ -53,27 +124,28 @@ def is_part(stripped: str) -> bool:
 
 
 def resolve_inputs(
-    name: str, files: Mapping[str, str], unread: Mapping[str, str] | None = None
+    name: str,
+    files: Mapping[str, str] | Sources,
+    unread: Mapping[str, str] | None = None,
 ) -> Resolved:
     r"""Source of ``files[name]`` with every part in its place, without comments.
 
     Only names inside ``files`` (the paper's own, POSIX paths) are found: an absolute path or one
     that climbs out of the paper gives nothing, like a file that is not there. Depth, number and
-    total size are bounded, and a file does not include itself. Of a part that is a document of its
+    total size are bounded, and a file does not include itself. A ``.bbl`` is the bibliography: it
+    is not put in, and not lost. Of a part that is a document of its
     own (``\subfile``) the body is put in. ``unread`` are files of the paper that :func:`with_parts`
     did not load, with the reason.
     """
     result = Resolved()
     unread = unread or {}
-    known = files.keys() | unread.keys()
-    stripped: dict[str, str] = {}
+    sources = files if isinstance(files, Sources) else Sources(files)
+    known = sources.files.keys() | unread.keys()
     left = MAX_CHARACTERS
 
     def expand(path: str, stack: tuple[str, ...], begun: bool) -> str:
         nonlocal left
-        if path not in stripped:
-            stripped[path] = strip_comments(files[path])
-        text = stripped[path]
+        text = sources.stripped(path)
         document = _DOCUMENT.search(text) if begun else None
         if document is not None:
             text = document.group(1)
@@ -83,10 +155,12 @@ def resolve_inputs(
         for match in _INPUT.finditer(text):
             if _is_template(match):
                 continue
-            target = _find(match, path, name, known)
-            reason = refusal(target, stack)
             parts.append(text[position : match.start()])
             position = match.end()
+            if _target(match).lower().endswith(".bbl"):
+                continue
+            target = _find(match, path, name, known)
+            reason = refusal(target, stack)
             if target is None or reason:
                 result.lost[reason] += 1
                 continue
@@ -106,7 +180,7 @@ def resolve_inputs(
             return "part includes itself"
         if len(stack) > MAX_DEPTH:
             return "parts nested too deep"
-        return "parts too large" if len(files[target]) > left else ""
+        return "parts too large" if len(sources.files[target]) > left else ""
 
     result.text = expand(name, (name,), False)
     return result
@@ -152,12 +226,18 @@ def _is_template(match: re.Match[str]) -> bool:
     return "#" in match.group()
 
 
+def _target(match: re.Match[str]) -> str:
+    """The path that is named."""
+    name = match["braced"] or match["quoted"] or match["bare"]
+    return (name or posixpath.join(match["folder"], match["file"])).strip()
+
+
 def _find(match: re.Match[str], current: str, main: str, files: Container[str]) -> str | None:
     r"""LaTeX looks from the main file's folder; some papers count from the including file's.
 
     ``\subimport`` always counts from the including file's.
     """
-    target = match["braced"] or match["bare"] or posixpath.join(match["folder"], match["file"])
+    target = _target(match)
     bases = [posixpath.dirname(main), posixpath.dirname(current)]
     for base in bases[::-1] if match["sub"] else bases:
         path = posixpath.normpath(posixpath.join(base, target))

@@ -13,7 +13,7 @@ import pytest
 
 from tasks.corpus.documents import Document, Funnel
 from tasks.corpus.parameters import CorpusParameters
-from tasks.corpus.sources import arxiv, latex, latex_inputs
+from tasks.corpus.sources import arxiv, arxiv_archives, latex, latex_inputs
 from tasks.corpus.sources.latex_comments import reveal, strip_comments
 from tasks.corpus.sources.latex_macros import Macros
 
@@ -49,7 +49,7 @@ def tar(files: dict[str, bytes]) -> bytes:
 def collect(root: Path) -> tuple[list[Document], Funnel]:
     funnel = Funnel("arxiv")
     files = sorted(p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file())
-    return list(arxiv.read(root, files, CorpusParameters(workers=1), funnel)), funnel
+    return list(arxiv.read(root, files, CorpusParameters(), funnel)), funnel
 
 
 def rejected(funnel: Funnel) -> dict[str, int]:
@@ -114,7 +114,7 @@ def test_cut_archive_gives_the_papers_before_the_damage(tmp_path: Path) -> None:
     (tmp_path / "cut.tar").write_bytes(data[:2700])
     documents, funnel = collect(tmp_path)
     assert [d.id for d in documents] == ["arxiv:0", "arxiv:1"]
-    assert funnel.bad_files == [{"path": "cut.tar", "reason": "corrupt archive"}]
+    assert funnel.bad_files == [{"path": "cut.tar", "reason": "corrupt archive", "offset": 2}]
 
 
 @pytest.mark.parametrize(
@@ -258,12 +258,14 @@ def test_what_only_looks_verbatim(tmp_path: Path, source: str, clean: str) -> No
         (r"\providecommand{\e}{A}\providecommand{\e}{B}", r"\e", "A"),
         (r"\newcommand{\e}{A}", r"\e \renewcommand{\e}{B}\e", "A B"),
         (r"\newcommand{\e}{a \iff b.\@ @ c}", r"\e", r"a \iff b.\@ @ c"),
+        ("", r"\def\pair#1,#2;{(#1)}\pair a,b;", "(a)"),
+        (r"\let\old=\phi \renewcommand{\phi}{[\old]}", r"\phi", r"[\phi]"),
         # What cannot be put in stays where it stands ...
-        ("", r"\def\pair#1,#2;{(#1)}\pair a,b;", r"\def\pair#1,#2;{(#1)}\pair a,b;"),
+        ("", r"\def\to#1 to #2;{(#1)}\to a to b;", r"\def\to#1 to #2;{(#1)}\to a to b;"),
         ("", r"\newcommand{\x}{\ifmmode a\fi} \x", r"\newcommand{\x}{\ifmmode a\fi} \x"),
         # ... and, from before the first section, ahead of it if the text uses it.
-        (r"\def\p#1,#2;{(#1)}\def\no#1,{}", r"\p a,b;", r"\def\p#1,#2;{(#1)}^\p a,b;"),
-        (r"\let\old=\phi \renewcommand{\phi}{[\old]}", r"\phi", r"\let\old=\phi^[\old]"),
+        (r"\def\p#1 to {(#1)}\def\no#1,{}", r"\p a to b", r"\def\p#1 to {(#1)}^\p a to b"),
+        (r"\edef\e{a}\let\old\e", r"\old", "\\edef\\e{a}\n\\let\\old\\e^\\old"),
         (r"\newcommand{\R}{R}\edef\x{\R}", r"\x", "\\newcommand{\\R}{R}\n\\edef\\x{\\R}^\\x"),
         (r"\makeatletter\def\a@b[#1]{}\def\a{\@ifnextchar[\a@b{}}", r"\a[x]",
          "\\def\\a@b[#1]{}\n\\def\\a{\\@ifnextchar[\\a@b{}}^\\a[x]"),
@@ -324,8 +326,8 @@ def test_parts_in_folders_are_put_in_and_lost_ones_counted(tmp_path: Path) -> No
 def test_lost_members_of_a_paper_are_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(arxiv, "MAX_TEX_BYTES", 2000)
-    monkeypatch.setattr(arxiv, "MAX_MEMBERS", 4)
+    monkeypatch.setattr(arxiv_archives, "MAX_TEX_BYTES", 2000)
+    monkeypatch.setattr(arxiv_archives, "MAX_MEMBERS", 4)
     members = {
         "main.tex": PAPER.encode(), "big.tex": b"x" * 3000, "../evil.tex": b"x", "a.eps": b"",
         "late.tex": b"x", "later.tex": b"x",

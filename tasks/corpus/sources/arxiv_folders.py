@@ -1,0 +1,75 @@
+"""Papers that lie in folders as loose LaTeX files."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator, Mapping, Sequence, Set
+from pathlib import Path
+
+from tasks.corpus.documents import Funnel
+from tasks.corpus.sources import latex_inputs
+from tasks.corpus.sources.arxiv_archives import MAX_TEX_BYTES, Paper, RefusedError, as_text
+from tasks.corpus.sources.latex_encoding import codec_of, declared
+
+
+class Folder(Mapping[str, str]):
+    """The LaTeX files in a folder and below it, by their path in it; read when asked for."""
+
+    def __init__(self, root: Path, folder: str, names: Set[str], encoding: str = "") -> None:
+        self._root = root
+        self._folder = folder
+        self._names = names
+        self._encoding = encoding
+
+    def __contains__(self, path: object) -> bool:
+        return posixpath.join(self._folder, str(path)) in self._names
+
+    def __getitem__(self, path: str) -> str:
+        data = (self._root / self._folder / path).read_bytes()
+        return as_text(data, self._encoding)[0]
+
+    def __iter__(self) -> Iterator[str]:
+        return (
+            posixpath.relpath(name, self._folder)
+            for name in sorted(self._names)
+            if name.startswith(f"{self._folder}/")
+        )
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+def folder_papers(root: Path, names: Sequence[str], funnel: Funnel) -> Iterator[Paper]:
+    """Every file that starts a document is a paper; its parts stand in its folder or below."""
+    readable: set[str] = set()
+    mains: list[tuple[str, str, str]] = []
+    for name in names:
+        if not funnel.at(name, 0):
+            continue
+        size = (root / name).stat().st_size
+        if size == 0 or size > MAX_TEX_BYTES:
+            funnel.bad_file(name, "file too large" if size else "empty file")
+            continue
+        data = (root / name).read_bytes()
+        encoding = declared([data])
+        try:
+            text, codec = as_text(data, encoding)
+        except RefusedError as error:
+            funnel.bad_file(name, str(error))
+            continue
+        readable.add(name)
+        if latex_inputs.starts_document(text):
+            mains.append((name, encoding, codec))
+    parts: set[str] = {name for name, _, _ in mains}
+    for name, encoding, codec in mains:
+        funnel.at(name, 0)
+        folder, main = posixpath.split(name)
+        known = encoding if codec_of(encoding) else ""
+        own = latex_inputs.with_parts(main, Folder(root, folder, readable, known))
+        parts.update(posixpath.join(folder, path) for path in (*own.texts, *own.unread))
+        funnel.keep("read", "".join(own.texts.values()))
+        identity = posixpath.splitext(name.removeprefix("corpus/").removeprefix("arxiv/"))[0]
+        yield Paper(identity, name, own.texts, main, own.unread, encodings=(codec,))
+    for name in sorted(readable - parts):
+        funnel.at(name, 0)
+        funnel.reject("read", "part of no paper", "", name)

@@ -1,0 +1,72 @@
+r"""Blocks that a paper declares to be verbatim text or comments: names of its own environments."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tasks.corpus.sources.latex_groups import braced
+
+MAX_NAMES = 50
+
+_NAME = r"[A-Za-z][A-Za-z0-9]{0,49}\*?"
+_VERBATIM = re.compile(
+    r"\\(?:lstnewenvironment|(?:Define|Custom|Recustom)VerbatimEnvironment|newtcblisting"
+    r"|(?:Declare|New|Renew|Provide)TCBListing)\s*+(?:\[[^\]\n]{0,200}\]\s*+)?"
+    rf"\{{\s*+(?P<name>{_NAME})\s*+\}}"
+    rf"|\\newminted\s*+(?:\[(?P<alias>{_NAME})\]\s*+)?\{{(?P<language>[a-z0-9+#-]{{1,30}})\}}"
+)
+_ENVIRONMENT = re.compile(
+    rf"\\(?:re)?newenvironment\*?\s*+\{{\s*+(?P<name>{_NAME})\s*+\}}"
+    r"(?:\s*+\[[^\]\n]{0,200}\]){0,2}\s*+(?=\{)"
+)
+_BODY = re.compile(
+    r"\\(?:(?P<verbatim>[BL]?[Vv]erbatim\*?|lstlisting|minted|alltt|VerbatimEnvironment"
+    r"|lst@Key|verbatim@start|begin\{(?:[Vv]erbatim|lstlisting|alltt|minted)\*?\})"
+    r"|(?P<comment>comment|begin\{comment\}))(?![A-Za-z])"
+)
+_COMMENT = re.compile(rf"\\excludecomment\s*+\{{\s*+(?P<name>{_NAME})\s*+\}}")
+_SHORT = re.compile(r"\\(?:Make|Define)ShortVerb\*?\s*+(?:\{\s*+\\(\S)\s*+\}|\\(\S))")
+_KEYS = ("erbatim", "TCBListing", "newtcblisting", "lstnew", "newminted", "alltt", "omment",
+         "ShortVerb", "lstlisting")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Names of environments. marks: characters that enclose verbatim text without ``\\verb``."""
+
+    verbatim: tuple[str, ...] = ()
+    comment: tuple[str, ...] = ()
+    marks: str = ""
+
+
+NONE = Blocks()
+
+
+def own_blocks(texts: Iterable[str]) -> Blocks:
+    """What the files of a paper declare; at most 50 names, in alphabetical order."""
+    verbatim: set[str] = set()
+    comment: set[str] = set()
+    marks: set[str] = set()
+    for text in texts:
+        if not any(key in text for key in _KEYS):
+            continue
+        for match in _VERBATIM.finditer(text):
+            verbatim.add(match["name"] or match["alias"] or f"{match['language']}code")
+        for match in _ENVIRONMENT.finditer(text):
+            body = braced(text, match.end())
+            use = _BODY.search(body[0]) if body else None
+            if use is not None:
+                (verbatim if use["verbatim"] else comment).add(match["name"])
+        comment.update(match["name"] for match in _COMMENT.finditer(text))
+        marks.update(match[1] or match[2] for match in _SHORT.finditer(text))
+    comment -= verbatim
+    if not (verbatim or comment or marks):
+        return NONE
+    kept = sorted(mark for mark in marks if mark.isascii() and not mark.isalnum())
+    return Blocks(
+        tuple(sorted(verbatim)[:MAX_NAMES]),
+        tuple(sorted(comment)[:MAX_NAMES]),
+        "".join(mark for mark in kept if mark not in "\\{}%$&"),
+    )

@@ -1,0 +1,93 @@
+r"""What a file switches off: ``\iffalse ... \fi`` goes; ``\iftrue ... \fi`` stays."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_COMMAND_BEFORE = re.compile(r"\\[A-Za-z@]{1,50}\Z")
+# Not conditionals of TeX: they take their cases in braces.
+_BRACED = (
+    r"ff|fthenelse|fdef|fundef|fcsdef|fcsundef|fcsmacro|fdefmacro|fdefempty|fdefvoid|fdefstring"
+    r"|fcsempty|fcsvoid|fstrequal|fstrempty|fblank|fnotblank|fbool|ftoggle|fnumcomp|fnumequal"
+    r"|fnumgreater|fnumless|fdimcomp|fboolexpr|finlist|fpackageloaded|fclassloaded|ffileexists"
+    r"|fentrytype|ffieldundef|fKV@[A-Za-z@]*"
+)
+_TOKEN = re.compile(
+    r"\\(?:newif\s*+\\[A-Za-z@]++|let\s*+\\[A-Za-z@]++\s*+=?\s*+\\[A-Za-z@]++"
+    rf"|(?P<word>i(?!(?:{_BRACED})(?![A-Za-z@]))f[A-Za-z@]*+|else(?![A-Za-z@])|fi(?![A-Za-z@])"
+    r"|or(?![A-Za-z@]))|.)|[{}]",
+    re.DOTALL,
+)
+
+
+@dataclass
+class _Open:
+    """A conditional not yet closed. low: the least depth of braces since it began."""
+
+    word: str
+    start: int
+    behind: int
+    low: int
+    depth: int
+    otherwise: tuple[int, int] | None = None
+
+
+def drop_false(text: str) -> str:
+    r"""``text`` without what ``\iffalse`` and ``\iftrue`` switch off, and without these.
+
+    One pass. A conditional that is not closed, or closed in another group than it began in (the
+    halves of a pair of macros), stays as it is.
+    """
+    if "\\iffalse" not in text and "\\iftrue" not in text:
+        return text
+    cuts: list[tuple[int, int]] = []
+    stack: list[_Open] = []
+    depth = 0
+    for match in _TOKEN.finditer(text):
+        token, word = match.group(), match["word"]
+        if token == "{":
+            depth += 1
+        elif token == "}":
+            depth -= 1
+            if stack and depth < stack[-1].low:
+                stack[-1].low = depth
+        elif word is None or word == "or":
+            continue
+        elif word == "else":
+            if stack and stack[-1].otherwise is None:
+                stack[-1].otherwise = match.span()
+        elif word == "fi":
+            if stack:
+                closed = stack.pop()
+                if stack:
+                    stack[-1].low = min(stack[-1].low, closed.low)
+                if closed.low >= closed.depth == depth:
+                    cuts += _cuts(closed, *match.span())
+        else:
+            stack.append(_Open(word, *match.span(), depth, depth))
+    return _without(text, cuts) if cuts else text
+
+
+def _cuts(closed: _Open, start: int, end: int) -> list[tuple[int, int]]:
+    otherwise = closed.otherwise
+    if closed.word == "iffalse":
+        if otherwise is None:
+            return [(closed.start, end)]
+        return [(closed.start, otherwise[1]), (start, end)]
+    if closed.word == "iftrue":
+        return [(closed.start, closed.behind), (otherwise[0] if otherwise else start, end)]
+    return []
+
+
+def _without(text: str, cuts: list[tuple[int, int]]) -> str:
+    parts, at = [], 0
+    for start, end in sorted(cuts):
+        if end <= at:
+            continue
+        parts.append(text[at : max(start, at)])
+        at = end
+        if text[at : at + 1].isalpha() and _COMMAND_BEFORE.search(parts[-1]):
+            parts.append(" ")  # \alpha and a letter are two words
+    parts.append(text[at:])
+    return "".join(parts)
