@@ -33,7 +33,7 @@ BATCH_CHARACTERS = 1 << 20
 MEMORY_MB = 2048
 # Sorting a band key and joining its pairs, measured: 16 bytes as it lies in its file, the rest
 # order, keys and rows in order, and pairs.
-KEY_BYTES = 64
+KEY_BYTES = 80
 _PAIR = np.dtype([("key", "<u8"), ("row", "<u8")])
 _SCAN_ROWS = 4096
 # Documents of one band are compared to the first and to this many before them.

@@ -1,22 +1,41 @@
-"""Project Gutenberg's frame around a book: its header, its licence, and what they say of rights."""
+"""Project Gutenberg's frame around a book: its header, its licence, and what they say of rights.
+
+What stands just inside the frame (credits, transcriber's notes) is
+:mod:`tasks.corpus.sources.gutenberg_notes`.
+"""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 
-# The title may run over the next lines; three asterisks close the marker.
+from tasks.corpus.sources.gutenberg_notes import GERMAN, PROJECT, without_notes
+
+# The title may run over the next lines; three asterisks close the marker. Other languages: made by
+# volunteers and daughter projects.
 _START = re.compile(
-    r"^[ \t]*\*\*\*?[ \t]*START OF (?:THE|THIS) PROJECT GUTENBERG[^*]{0,400}\*\*\*[ \t]*$",
+    r"^[ \t]*\*\*\*?[ \t]*(?:START OF (?:THE|THIS) PROJECT|(?:BEGINN|ANFANG|D[EÉ]BUT|COMIENZO"
+    rf"|IN[IÍ]CIO|COME[CÇ]O|INIZIO|BEGIN)\b[^*\n]{{0,60}}?{PROJECT}) GUTENBERG"
+    r"[^*]{0,400}\*\*\*[ \t]*$",
     re.MULTILINE | re.IGNORECASE,
 )
-_SMALL_PRINT = re.compile(r"^\*END[ *]*THE SMALL PRINT!.*$", re.MULTILINE | re.IGNORECASE)
+_SMALL_PRINT = re.compile(
+    r"^\*{1,3}END[ *]*THE SMALL PRINT!.*$",
+    re.MULTILINE | re.IGNORECASE,
+)
 _END = re.compile(
     r"^[ \t]*(?:\*\*\*?[ \t]*END OF (?:THE|THIS) PROJECT GUTENBERG"
-    r"|End of (?:the |this )?Project Gutenberg)",
+    r"|End of (?:the |this )?Project Gutenberg"
+    r"|(?:\*\*\*?[ \t]*)?(?:Ende|Fin|Fim|Fine|Einde|Slutet|Loppu)\b[^*\n]{1,60}?"
+    rf"\b{PROJECT} Gutenberg)",
     re.MULTILINE | re.IGNORECASE,
 )
-_CREDITS = re.compile(r"^(?:Produced by|E-text prepared by|This e?text was|Transcribed from)\b")
+# The first lines of the nineties, when a file had no other marker before its text.
+_OLD_TITLE = re.compile(
+    r"\W{0,10}(?:This is )?(?:The )?Project Gutenberg(?:['’]s)? E-?(?:text|book)\b(?: (?:of|#)"
+    r"[ \t]*(?P<title>[^\n]{1,200}))?",
+    re.IGNORECASE,
+)
 _FIELD = re.compile(r"^(Title|Author|Language|Release Date):[ \t]*(.+)$", re.MULTILINE)
 # The header of 2000 to 2010, the small print before it, the licence's own sentence since 2003, and
 # the field of today's catalogue. "Not copyrighted in the United States" is none of them.
@@ -27,6 +46,7 @@ _COPYRIGHTED = re.compile(
     r"|^(?:rights|copyright status):[ \t]*(?:copyrighted|copyright protected)",
     re.MULTILINE | re.IGNORECASE,
 )
+_NAMED = re.compile(rf"{PROJECT} gutenberg", re.IGNORECASE)
 # Longest header in characters; the small print of the nineties has about 12,000.
 _HEAD = 40_000
 # What follows an end marker: the licence, which names the project at once and has about 20,000
@@ -53,12 +73,13 @@ class Framed:
 def unframed(text: str) -> Framed:
     """The book between Project Gutenberg's header and licence, and what these say.
 
-    Knows the markers since 2003 (``*** START OF ...``) and the older small print. A book may quote
-    either marker: the first start marker counts, unless more than a header stands before it, and of
-    the end markers the last one behind which nothing but a licence follows. A text without a frame
-    is returned whole, with no fields.
+    Knows the markers since 2003 (``*** START OF ...``) and the older small print, before or behind
+    the book. A book may quote either marker: the first start marker counts, unless more than a
+    header stands before it, and of the end markers the last one behind which nothing but a licence
+    follows. A text without a frame is returned whole, with no fields; one of Projekt Gutenberg-DE,
+    which has no markers, without the paragraphs in which that names itself.
     """
-    start = _START.search(text, 0, _HEAD) or _SMALL_PRINT.search(text, 0, _HEAD)
+    start = _start(text)
     header: dict[str, str] = {}
     head = ""
     if start is not None:
@@ -67,15 +88,33 @@ def unframed(text: str) -> Framed:
         header.setdefault("Title", "")
         text = text[start.end() :]
     end = _end(text)
-    # Without a header it may be a book that talks about the project.
-    if start is None and end <= len(text) // 2:
+    old = _OLD_TITLE.match(text) if start is None else None
+    if start is None and old is None and end <= len(text) // 2:
+        # Without a header it may be a book that talks about the project.
         end = len(text)
+    if old is not None:
+        header = {"Title": (old["title"] or "").strip()}
     copyrighted = _COPYRIGHTED.search(head) or _COPYRIGHTED.search(text, end)
+    if old is not None:
+        copyrighted = copyrighted or _COPYRIGHTED.search(text, 0, _NAMES_ITSELF)
     text = text[:end].strip()
-    paragraph, _, rest = text.partition("\n\n")
-    if start is not None and _CREDITS.match(paragraph):
-        text = rest.strip()
+    if header or GERMAN.search(text, 0, _NAMES_ITSELF) or GERMAN.search(text, len(text) - 2000):
+        text = without_notes(text, framed=bool(header))
     return Framed(text, header, copyrighted is not None)
+
+
+def _start(text: str) -> re.Match[str] | None:
+    """The marker that ends the header, if there is one."""
+    start = _START.search(text, 0, _HEAD)
+    if start is not None:
+        return start
+    small = _SMALL_PRINT.search(text, 0, _HEAD)
+    if small is not None:
+        # In a short book it may be the one behind the text, below the end marker.
+        ended = _END.search(text, 0, small.start())
+        if ended is not None and _closes(text, ended.start()):
+            return None
+    return small
 
 
 def _end(text: str) -> int:
@@ -96,5 +135,5 @@ def _closes(text: str, at: int) -> bool:
     """Whether what follows the end marker at ``at`` is a frame's rest and no part of a book."""
     behind = text.find("\n", at) + 1 or len(text)
     length = len(text) - behind
-    named = "project gutenberg" in text[behind : behind + _NAMES_ITSELF].lower()
+    named = _NAMED.search(text, behind, behind + _NAMES_ITSELF) is not None
     return length <= _FEW_LINES or (named and length <= _LICENSE)

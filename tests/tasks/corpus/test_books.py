@@ -73,15 +73,6 @@ def test_overlap_is_a_threshold(tmp_path: Path) -> None:
     assert len(collect(tmp_path, book_overlap=0.8)[0]) == 1
 
 
-def test_signature_is_the_least_hash_of_each_bin() -> None:
-    text = prose(5, 3000)
-    hashes = books.shingle_hashes(text, 7)
-    signature = books.sign("x", text, 7).signature_B
-    for index in range(books.BINS):
-        inside = hashes[(hashes >> np.uint64(56)) == index]
-        assert signature[index] == (inside.min() if len(inside) else np.uint64(2**64 - 1))
-
-
 def test_copyrighted_books_are_rejected_and_counted(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(wrapped(prose(1, 500)))
     (tmp_path / "b.txt").write_text(
