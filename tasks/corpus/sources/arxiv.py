@@ -73,7 +73,7 @@ def read(
 def _file_papers(path: Path, name: str, funnel: Funnel) -> Iterator[Paper]:
     """Papers of a file that is no loose LaTeX file."""
     if name.lower().endswith(_BULK):
-        yield from _archive_papers(path, name, funnel)
+        yield from bulk_papers(path, name, funnel)
         return
     if not funnel.at(name, 0):
         return
@@ -87,8 +87,8 @@ def _file_papers(path: Path, name: str, funnel: Funnel) -> Iterator[Paper]:
         funnel.reject("read", "no LaTeX file", "", name)
 
 
-def _archive_papers(path: Path, name: str, funnel: Funnel) -> Iterator[Paper]:
-    """Papers of a bulk archive; a damaged archive gives those before the damage."""
+def bulk_papers(path: Path, name: str, funnel: Funnel) -> Iterator[Paper]:
+    """Papers of a bulk archive, counted; a damaged archive gives those before the damage."""
     if path.stat().st_size == 0:
         funnel.bad_file(name, "empty file")
         return
