@@ -20,12 +20,13 @@ from numpy.typing import NDArray
 
 from tasks.context import StageContext, StageResult, atomic_write_json
 from tasks.corpus.assembly import FILTERS, Fate
-from tasks.corpus.build import MissingSourceError, local_executor
+from tasks.corpus.build import MissingSourceError
 from tasks.corpus.chain import check_chain
 from tasks.corpus.clusters import cluster
 from tasks.corpus.dedup import first_of_files, leading_digests
 from tasks.corpus.documents import document_files
 from tasks.corpus.execute import Executor, Job
+from tasks.corpus.executors import choose_executor
 from tasks.corpus.funnel import Funnel
 from tasks.corpus.mixture import SOURCES, mixture
 from tasks.corpus.parameters import CorpusParameters
@@ -64,14 +65,14 @@ def build_corpus(
 
     Args:
         inputs: artifact folder of each source's documents.
-        executor: where files are worked on; by default processes of this machine.
+        executor: where files are worked on; by default what the parameters say.
 
     Raises:
         MissingSourceError: a source is missing or empty and ``allow_missing_sources`` is not set.
     """
     parts = _parts(inputs, parameters)
     present = list(dict.fromkeys(part.source for part in parts))
-    executor = executor or local_executor(parameters, context, [])
+    executor = executor or choose_executor(parameters, context, [])
     work = context.work
     signed = (
         Job(

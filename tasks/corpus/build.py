@@ -16,7 +16,8 @@ from pathlib import Path
 
 from tasks.context import StageContext, StageResult, atomic_write_json
 from tasks.corpus.chain import check_chain
-from tasks.corpus.execute import Executor, Job, LocalExecutor
+from tasks.corpus.execute import Executor, Job
+from tasks.corpus.executors import choose_executor
 from tasks.corpus.funnel import Funnel
 from tasks.corpus.merge import Merged, ReadShard, merge_shards
 from tasks.corpus.parameters import CorpusParameters
@@ -117,7 +118,7 @@ def build_source(
     Args:
         root: data folder. sizes: the source's files in order, paths relative to it as
             `locate_sources` writes them, with their bytes.
-        executor: where shards are read; by default processes of this machine.
+        executor: where shards are read; by default what the parameters say.
 
     Raises:
         BadFileError: a file cannot be read and ``strict`` is set.
@@ -125,7 +126,7 @@ def build_source(
     """
     started = time.monotonic()
     given_up: list[str] = []
-    executor = executor or local_executor(parameters, context, given_up)
+    executor = executor or choose_executor(parameters, context, given_up)
     work = source_work(source, root, sizes, parameters, context.work)
     if work.surveyed:
         jobs = (work.survey_job(shard) for shard in work.shards)
@@ -168,25 +169,6 @@ def build_source(
         },
         seeds={"corpus": parameters.seed},
         notes=funnel.notes,
-    )
-
-
-def local_executor(
-    parameters: CorpusParameters, context: StageContext, given_up: list[str]
-) -> LocalExecutor:
-    """Processes of this machine with the parameters' bounds; what is given up is an event."""
-
-    def note(place: tuple[str, int], reason: str) -> None:
-        file, offset = place
-        context.log.warning("%s, record %d: %s; given up", file, offset, reason)
-        context.events([("record_given_up", {"file": file, "offset": offset, "reason": reason})])
-        given_up.append(f"{file}, record {offset}: {reason}; given up.")
-
-    return LocalExecutor(
-        parameters.worker_processes(),
-        record_seconds=float(parameters.record_seconds),
-        megabytes=parameters.record_megabytes,
-        given_up=note,
     )
 
 

@@ -100,6 +100,7 @@ def test_every_flow_of_the_chain_has_one_deployment() -> None:
             "pipeline",
             "preparation",
             "quality_models",
+            "shards",
             "tokenizer",
             "pretraining",
             "finetuning",

@@ -65,10 +65,10 @@ def test_source_artifact(tmp_path: Path) -> None:
     }  # fmt: skip
     rows = list(documents_in(out))
     assert [row["text"] for row in rows] == ["first text", "second\ntext", "third"]
-    assert json.loads(rows[0]["meta"]) == {"file": "corpus/c4/a.jsonl", "line": 1}
+    assert json.loads(rows[0]["meta"]) == {"file": "corpus/c4/a.jsonl", "offset": 1}
     funnel = json.loads((out / "funnel.json").read_text())
-    assert [row["filter"] for row in funnel] == ["read", "exact duplicate"]
-    assert funnel[1]["rejected"] == {"same text in this source": 1}
+    assert [funnel[0]["filter"], funnel[-1]["filter"]] == ["read", "exact duplicate"]
+    assert funnel[-1]["rejected"] == {"same text in this source": 1}
     assert json.loads((out / "licenses.json").read_text()) == {"ODC-BY-1.0": 3}
     again = source(
         tmp_path / "again", "c4", ["first text", "second\ntext", "second  text", "third"]

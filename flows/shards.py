@@ -1,0 +1,47 @@
+"""One shard group of a corpus step: what `preparation` fans out to any work pool."""
+
+from __future__ import annotations
+
+from prefect import flow
+from pydantic import BaseModel, ConfigDict, Field
+
+from flows.session import recorded
+from tasks.corpus.execute import LocalExecutor
+from tasks.corpus.fan_out import run_group
+from tasks.runner import open_workplace
+
+
+class ShardsParameters(BaseModel):
+    """The form of the ``shards`` deployment; filled in by `preparation`, not by hand."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", title="Shard group")
+
+    folder: str = Field(
+        ..., title="Folder", description="Of the fan-out, relative to the store.", min_length=1
+    )
+    group: int = Field(..., title="Group", description="Which of its groups, from 0.", ge=0)
+    workers: int = Field(
+        1, title="Worker processes", description="Processes on this machine.", ge=1, le=256
+    )
+    record_seconds: int = Field(
+        120, title="Seconds per record", description="As in the corpus parameters.", ge=1
+    )
+    record_megabytes: int = Field(
+        8192, title="Megabytes per worker", description="As in the corpus parameters.", ge=512
+    )
+
+
+@flow(name="shards")
+def shards(parameters: ShardsParameters) -> int:
+    """Work on one group's shards in the shared store; returns how many jobs it has.
+
+    A shard that is done already, by whomever, is not done again.
+    """
+    with recorded("shards", parameters):
+        executor = LocalExecutor(
+            parameters.workers,
+            record_seconds=float(parameters.record_seconds),
+            megabytes=parameters.record_megabytes,
+        )
+        store = open_workplace().store.root
+        return run_group(store, parameters.folder, parameters.group, executor)
