@@ -69,7 +69,7 @@ def _members(stream: BinaryIO, starts: Starts) -> Iterator[Piece | Damage]:
     rest = b""
     while start is not None:
         problem = None
-        for item in _member(stream, start, rest):
+        for item in _member(stream, start, rest, starts):
             if isinstance(item, Piece):
                 yield item
             elif isinstance(item, Damage):
@@ -90,7 +90,7 @@ def _members(stream: BinaryIO, starts: Starts) -> Iterator[Piece | Damage]:
 
 
 def _member(
-    stream: BinaryIO, start: int, rest: bytes
+    stream: BinaryIO, start: int, rest: bytes, starts: Starts
 ) -> Iterator[Piece | Damage | tuple[int, bytes]]:
     """Pieces of the member at ``start``, then where the next one is and what was read of it.
 
@@ -112,7 +112,8 @@ def _member(
             data = unpack.decompress(packed, _PIECE)
         except zlib.error:
             data = _salvage(before or zlib.decompressobj(zlib.MAX_WBITS | 16), packed)
-            if data:
+            # A first piece that begins no record would be taken for more of the one before.
+            if data and (starts(data) or not first):
                 yield Piece(data, start, first)
             yield Damage(CORRUPT, start)
             return
