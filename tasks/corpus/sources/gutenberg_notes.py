@@ -75,8 +75,9 @@ def _leading(text: str, framed: bool) -> int:
         if gap is None:
             break
         paragraph = text[at : min(gap.start(), at + _LONGEST + 1)]
-        if framed and _NOTE.match(paragraph):
-            at = _note_end(text, at, gap)
+        note = _NOTE.match(paragraph) if framed else None
+        if note is not None:
+            at = _note_end(text, at, gap, paragraph[note.end() :])
         elif _is_frame(paragraph, framed):
             at = gap.end()
         else:
@@ -84,8 +85,12 @@ def _leading(text: str, framed: bool) -> int:
     return at
 
 
-def _note_end(text: str, at: int, gap: re.Match[str]) -> int:
-    """Behind a transcriber's note: its bracket, the next wide gap, or its first paragraph."""
+def _note_end(text: str, at: int, gap: re.Match[str], rest: str) -> int:
+    """Behind a transcriber's note at ``at``: its bracket, or its first paragraph.
+
+    rest: of that paragraph, behind the word "note". Where there is none, it is a heading: then the
+    note goes on to the next wide gap.
+    """
     limit = at + _LONGEST_NOTE
     if text.startswith("[", at):
         close = text.find("]", at, limit)
@@ -94,7 +99,8 @@ def _note_end(text: str, at: int, gap: re.Match[str]) -> int:
             while behind < len(text) and text[behind].isspace():
                 behind += 1
             return behind
-    wide = _WIDE_GAP.search(text, at, limit)
+    heading = not any(character.isalnum() for character in rest)
+    wide = _WIDE_GAP.search(text, gap.end(), limit) if heading else None
     return wide.end() if wide is not None else gap.end()
 
 
