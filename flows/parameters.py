@@ -20,6 +20,7 @@ from flows.problems import field_problems
 from model.presets import preset as model_shape
 from registry.gates import GatePolicy
 from tasks.corpus.parameters import CorpusParameters
+from tasks.corpus.quality.parameters import QualityModelParameters, QualityParameters
 from tasks.emissions.parameters import EmissionsParameters
 from tasks.evaluation.parameters import EvaluationParameters
 from tasks.tokens.parameters import TokenizerParameters, TokensParameters
@@ -40,6 +41,16 @@ class PipelineConfig(BaseModel):
 
     corpus: CorpusParameters = Field(
         default_factory=CorpusParameters, title="Corpus", description="Sources to documents."
+    )
+    quality_models: QualityModelParameters = Field(
+        default_factory=QualityModelParameters,
+        title="Quality models",
+        description="What judges CommonCrawl's pages.",
+    )
+    quality: QualityParameters = Field(
+        default_factory=QualityParameters,
+        title="Quality",
+        description="Which of CommonCrawl's pages stay.",
     )
     tokenizer: TokenizerParameters = Field(
         default_factory=TokenizerParameters, title="Tokenizer", description="SentencePiece BPE."

@@ -45,7 +45,14 @@ def pipeline(parameters: PipelineParameters) -> PipelineSummary:
     with recorded("pipeline", record, model_size=model_size(config.pretraining)) as run:
         data = take_data(open_workplace(), run, parameters.data)
         corpus: ArtifactRef = settled(
-            preparation(PreparationParameters(data=data.root, corpus=config.corpus))
+            preparation(
+                PreparationParameters(
+                    data=data.root,
+                    corpus=config.corpus,
+                    quality_models=config.quality_models,
+                    quality=config.quality,
+                )
+            )
         )
         tokenized = settled(
             tokenizer(

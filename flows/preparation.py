@@ -10,8 +10,10 @@ from flows.session import recorded
 from registry.artifacts import ArtifactRef
 from tasks.corpus.mixture import SOURCES
 from tasks.corpus.parameters import CorpusParameters
+from tasks.corpus.quality.parameters import QualityModelParameters, QualityParameters
+from tasks.corpus.quality.stage import filter_pages, train_quality_models
 from tasks.corpus.stage import assemble_corpus, fingerprint_source, prepare_source
-from tasks.runner import open_workplace, settled
+from tasks.runner import RunContext, open_workplace, settled
 
 
 class PreparationParameters(BaseModel):
@@ -28,13 +30,24 @@ class PreparationParameters(BaseModel):
     corpus: CorpusParameters = Field(
         default_factory=CorpusParameters, title="Corpus", description="Rules of the seven sources."
     )
+    quality_models: QualityModelParameters = Field(
+        default_factory=QualityModelParameters,
+        title="Quality models",
+        description="What judges CommonCrawl's pages, trained on Wikipedia and the crawl.",
+    )
+    quality: QualityParameters = Field(
+        default_factory=QualityParameters,
+        title="Quality",
+        description="Which of CommonCrawl's pages stay.",
+    )
 
 
 @flow(name="preparation")
 def preparation(parameters: PreparationParameters) -> ArtifactRef:
     """Read every source, filter, deduplicate across sources, split, mix.
 
-    A source whose dumps and rules did not change is not read again.
+    A source whose dumps and rules did not change is not read again. CommonCrawl's pages are judged
+    by models of the Wikipedia read here.
     """
     with recorded("preparation", parameters) as run:
         data = take_data(open_workplace(), run, parameters.data)
@@ -47,5 +60,32 @@ def preparation(parameters: PreparationParameters) -> ArtifactRef:
                 documents[source] = settled(
                     prepare_source(source, parameters.corpus, raw, data.root, run)
                 )
+        if "commoncrawl" in documents and "wikipedia" in documents:
+            documents["commoncrawl"] = _judged(parameters, documents, run)
         corpus: ArtifactRef = settled(assemble_corpus(parameters.corpus, documents, run))
         return corpus
+
+
+def _judged(
+    parameters: PreparationParameters, documents: dict[str, ArtifactRef], run: RunContext
+) -> ArtifactRef:
+    """CommonCrawl's pages that the quality models let through."""
+    models = settled(
+        train_quality_models(
+            parameters.quality_models,
+            documents["wikipedia"],
+            documents["commoncrawl"],
+            documents.get("c4"),
+            run,
+        )
+    )
+    judged: ArtifactRef = settled(
+        filter_pages(
+            parameters.quality,
+            documents["commoncrawl"],
+            models,
+            run,
+            workers=parameters.corpus.worker_processes(),
+        )
+    )
+    return judged

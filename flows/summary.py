@@ -14,6 +14,7 @@ from sqlalchemy import select
 from registry import emissions, lineage, outbox, runs
 from registry.artifacts import ArtifactRef
 from registry.database import Registry, open_registry
+from registry.manifest import ref_of
 from registry.schema import Emission, Run
 from registry.settings import Settings
 from tasks.context import atomic_write_json, atomic_write_text
@@ -206,7 +207,10 @@ def notes_of(
     place: Workplace, corpus: ArtifactRef, tokenized: Tokenized, base: Trained, tuned: Finetuned
 ) -> list[str]:
     """What each stage has to tell of its work, in the order of the chain."""
-    made = (corpus, tokenized.tokenizer, tokenized.tokens, base.checkpoint)
+    sources = sorted(
+        map(ref_of, lineage.ancestors(place.registry, corpus.key)), key=lambda ref: ref.stage
+    )
+    made = (*sources, corpus, tokenized.tokenizer, tokenized.tokens, base.checkpoint)
     return [
         f"{ref.stage}: {note}"
         for ref in (*made, tuned.instructions, tuned.checkpoint)

@@ -39,7 +39,9 @@ def put(place: Workplace) -> Put:
 
 
 def test_notes_of_the_whole_chain_name_their_stage(place: Workplace, put: Put) -> None:
-    corpus = put(Kind.DOCUMENTS, "corpus")
+    pages = put(Kind.DOCUMENTS, "documents.commoncrawl")
+    judged = put(Kind.DOCUMENTS, "quality.commoncrawl", pages=pages)
+    corpus = put(Kind.DOCUMENTS, "corpus", commoncrawl=judged)
     tokenizer = put(Kind.TOKENIZER, "tokenizer", corpus=corpus)
     tokens = put(Kind.TOKENS, "tokens", corpus=corpus, tokenizer=tokenizer)
     base = put(Kind.CHECKPOINT, "pretraining", tokens=tokens, tokenizer=tokenizer)
@@ -54,7 +56,9 @@ def test_notes_of_the_whole_chain_name_their_stage(place: Workplace, put: Put) -
         Trained(checkpoint=base, model=model),
         Finetuned(checkpoint=tuned, model=model, instructions=rows),
     ) == [
-        "corpus: 0 inputs",
+        "documents.commoncrawl: 0 inputs",
+        "quality.commoncrawl: 1 inputs",
+        "corpus: 1 inputs",
         "tokenizer: 1 inputs",
         "tokens: 2 inputs",
         "pretraining: 2 inputs",
