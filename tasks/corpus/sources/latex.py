@@ -23,19 +23,19 @@ MAX_SECTION_MACROS = 50
 _BEGIN = re.compile(r"\\begin\s*\{document\}")
 _END = re.compile(r"\\end\s*\{document\}")
 _BLANK_LINES = re.compile(r"\n[ \t]*(?:\n[ \t]*){2,}")
-_LINE_ENDS = re.compile(r"(?<![^\S\n])[^\S\n]++(?=\n)")
 
 
 @dataclass(frozen=True)
 class Sections:
     r"""A paper from its first section on. before: what stands ahead of it, with the preamble.
 
-    found: the definitions in ``before``.
+    found: the definitions in ``before``. defines: whether there are some in ``body``.
     """
 
     before: str
     body: str
     found: Sequence[Definition]
+    defines: bool
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def from_first_section(source: str) -> Sections | None:
         return None
     start = section.start()
     ahead = [definition for definition in found if definition.end <= start]
-    return Sections(source[:start], source[start:end], ahead)
+    return Sections(source[:start], source[start:end], ahead, len(ahead) < len(found))
 
 
 def expanded(body: str, sections: Sections, expansions: int) -> Expanded:
@@ -73,12 +73,12 @@ def expanded(body: str, sections: Sections, expansions: int) -> Expanded:
     """
     macros = Macros(expansions)
     macros.define_all(sections.found, sections.before)
-    body = macros.expand(body)
+    body = macros.expand(body, defines=sections.defines)
     if "{thebibliography}" in body:  # begun by a macro
         body = without_bibliography(body)
-    text = "\n".join([*macros.needed(), body]).strip()
-    text = _BLANK_LINES.sub("\n\n", _LINE_ENDS.sub("", text))
-    return Expanded(reveal(text), macros.count, macros.exhausted)
+    text = "\n".join([*macros.needed(), body])
+    text = "\n".join(map(str.rstrip, text.split("\n")))
+    return Expanded(reveal(_BLANK_LINES.sub("\n\n", text).strip()), macros.count, macros.exhausted)
 
 
 def body_from_first_section(source: str, expansions: int) -> tuple[str, int] | None:

@@ -25,17 +25,19 @@ class Frame:
 
 @dataclass(frozen=True)
 class Call:
-    """A use's arguments. level, at: the frame that the last stood in, and the position behind it.
+    """A use's arguments, and the body they go into.
 
-    level is -1 when the end of an argument was looked for in vain.
+    level, at: the frame that the last stood in, and the position behind it. level is -1 when the
+    end of an argument was looked for in vain.
     """
 
+    body: str
     values: list[str]
     level: int
     at: int
 
 
-_IN_VAIN = Call([], -1, 0)
+_IN_VAIN = Call("", [], -1, 0)
 
 
 def arguments(macro: Macro, frames: Sequence[Frame]) -> Call | None:
@@ -46,6 +48,14 @@ def arguments(macro: Macro, frames: Sequence[Frame]) -> Call | None:
     """
     level, at = len(frames) - 1, frames[-1].at
     values: list[str] = []
+    body = macro.body
+    if macro.starred is not None:
+        starred_level, starred_at = _skip_blank(frames, level, at)
+        mark = frames[starred_level].text[starred_at : starred_at + 1]
+        if mark == "[":
+            return None  # a size
+        if mark == "*":
+            body, level, at = macro.starred, starred_level, starred_at + 1
     if macro.delimiters and macro.delimiters[0]:
         level, at = _skip_blank(frames, level, at)
         if not frames[level].text.startswith(macro.delimiters[0], at):
@@ -81,7 +91,7 @@ def arguments(macro: Macro, frames: Sequence[Frame]) -> Call | None:
             at = next_at + len(value)
         level = next_level
         values.append(value)
-    return Call(values, level, at)
+    return Call(body, values, level, at)
 
 
 def _skip_blank(frames: Sequence[Frame], level: int, at: int) -> tuple[int, int]:

@@ -55,7 +55,7 @@ class Macro:
 
     default: of the first argument, None when it is not optional. ending: of an environment, what
     stands for its end. delimiters: what must stand before the first argument and behind each;
-    empty when the arguments are groups or tokens.
+    empty when the arguments are groups or tokens. starred: the body where a star follows the name.
     """
 
     arguments: int
@@ -63,6 +63,7 @@ class Macro:
     default: str | None = None
     ending: str | None = None
     delimiters: tuple[str, ...] = ()
+    starred: str | None = None
 
 
 @dataclass(frozen=True)
@@ -142,6 +143,10 @@ def _macro(match: re.Match[str], kind: str, name: str, bodies: list[str]) -> Mac
         return Macro(int(match["count"] or 0), _body(name, bodies[0]), match["default"])
     if kind in ("def", "gdef"):
         return _with_parameters(match["parameters"], _body(name, bodies[0]))
+    if kind == "DeclarePairedDelimiter":
+        left, right = bodies
+        starred = f"\\left{left}#1\\right{right}"
+        return Macro(1, f"{left}#1{right}", starred=starred)
     if "Document" in kind:
         specified = _ARGUMENTS.fullmatch(bodies[0])
         if specified is not None:

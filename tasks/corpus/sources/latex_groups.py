@@ -13,8 +13,7 @@ _BRACKET = re.compile(r"\\.|[{}\]]", re.DOTALL)
 _DELIMITED = re.compile(r"\\(?:[A-Za-z@]+|.)|[{}]|\n[ \t]*\n", re.DOTALL)
 _TOKEN = re.compile(
     r"\\(?:(?P<env>begin|end)\s*+\{(?P<name>[^{}\n]{0,100})\}"
-    r"|(?P<group>(?:begin|end|b|e)group)(?![A-Za-z@])|.)|[{}]",
-    re.DOTALL,
+    r"|(?P<group>(?:begin|end|b|e)group)(?![A-Za-z@])|[\\{}])|[{}]",
 )
 
 
@@ -107,14 +106,17 @@ def group_ends(text: str, spans: Sequence[tuple[int, int]]) -> list[int]:
         return ends
     open_groups: list[tuple[str, list[int]]] = []
     counts: Counter[str] = Counter()
-    outer: list[int] = []
-    number = behind = 0
+    number = behind = waiting = 0
     for match in _TOKEN.finditer(text):
         at = match.start()
         while number < len(spans) and spans[number][0] <= at:
-            (open_groups[-1][1] if open_groups else outer).append(number)
+            if open_groups:
+                open_groups[-1][1].append(number)
+                waiting += 1
             behind = spans[number][1]
             number += 1
+        if number == len(spans) and not waiting:
+            break
         if at < behind:
             continue
         kind, opens = _kind(match)
@@ -126,6 +128,7 @@ def group_ends(text: str, spans: Sequence[tuple[int, int]]) -> list[int]:
             while True:
                 inner, members = open_groups.pop()
                 counts[inner] -= 1
+                waiting -= len(members)
                 for member in members:
                     ends[member] = at
                 if inner == kind:

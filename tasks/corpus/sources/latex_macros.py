@@ -152,12 +152,13 @@ class Macros:
             done |= open_numbers
         return [self._needed[number].definition.source for number in sorted(self._needed)]
 
-    def expand(self, text: str) -> str:
+    def expand(self, text: str, *, defines: bool = True) -> str:
         """``text`` with the macros' bodies in place of their uses and without their definitions.
 
-        Like TeX, a body is read again together with what follows it.
+        Like TeX, a body is read again together with what follows it. defines: False when it is
+        known that no definition stands in ``text``.
         """
-        found = list(definitions(text))
+        found = list(definitions(text)) if defines else []
         ends = group_ends(text, [(d.start, d.end) for d in found])
         self._group_ends = {d.start: end for d, end in zip(found, ends, strict=True)}
         self._frames, self._out = [Frame(text, 0)], []
@@ -270,7 +271,7 @@ class Macros:
             self._left -= UNCLOSED
             return False
         self._read_next(
-            Frame(fill(macro.body, call.values), frame.depth + 1),
+            Frame(fill(call.body, call.values), frame.depth + 1),
             start,
             len(self._frames) - 1 - call.level,
             call.at,
