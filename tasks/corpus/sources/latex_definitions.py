@@ -41,6 +41,8 @@ _PLAIN_PARAMETERS = re.compile(r"\s*(?:#\d)*\s*")
 _DELIMITED_PARAMETERS = re.compile(r"[^#]*(?:#\d[^#]*)+")
 _ARGUMENTS = re.compile(r"\s*(?:O\s*\{(?P<default>[^{}]*)\}\s*)?(?P<mandatory>(?:\+?m\s*)*)")
 COMMAND = re.compile(r"\\([A-Za-z]+|[^A-Za-z])")
+_BEGINS = re.compile(r"\s*+\\begin\s*+\{")
+_ENDS = re.compile(r"\\end\s*+\{[^{}]{1,100}\}\s*\Z")
 _XSPACE = re.compile(r"\\xspace(?![A-Za-z])")
 _PROGRAM = re.compile(
     r"\\(?:[egx]?def|(?:re)?newcommand|providecommand|let|csname|expandafter|futurelet|catcode"
@@ -165,7 +167,7 @@ def _body(name: str, body: str) -> str:
 def _environment(match: re.Match[str], name: str, bodies: list[str]) -> Macro:
     """An environment's begin and end; they stay a group, as an environment is one."""
     begin, end = (_own_environment(name, body) for body in bodies)
-    if not (begin.startswith("\\begin") and end.endswith("}") and "\\end" in end):
+    if not (_BEGINS.match(bodies[0]) and _ENDS.search(bodies[1])):
         begin, end = f"{{{begin}", f"{end}}}"
     return Macro(int(match["counted"] or 0), begin, match["standard"], end)
 
