@@ -11,7 +11,8 @@ import pytest
 from tasks.corpus.documents import Document, Funnel
 from tasks.corpus.parameters import CorpusParameters
 from tasks.corpus.sources import wikipedia
-from tasks.corpus.sources.wikitext import is_disambiguation, plain_text, unclosed_markup
+from tasks.corpus.sources.wikitext import plain_text
+from tasks.corpus.sources.wikitext_pages import is_disambiguation, unclosed_markup
 
 BODY = "The '''river''' rises in the [[hills|northern hills]] and flows to the sea. " * 3
 SITE = "<siteinfo><dbname>frwiki</dbname><base>https://fr.wikipedia.org/wiki/A</base></siteinfo>"
@@ -49,7 +50,7 @@ def test_markup_is_removed_and_text_stays() -> None:
         "== See also ==\n[[Category:Rivers]]\n[[de:Rhein]]"
     )
     assert plain_text(source) == (
-        "Rhine is a river in the west. See the site.\n\nCourse\nIt flows & floods.\n"
+        "Rhine (Rhein) is a river in the west. See the site.\n\nCourse\nIt flows & floods.\n"
         "* first\n* second"
     )
 
