@@ -15,8 +15,9 @@ _NAMESPACES = (
     "category категория categoria kategorie kategori categoría catégorie kategorija kategória "
     "kategoria categorie категорија категорія "
     # Of other large Wikipedias, which a user may ask for.
-    "ملف صورة تصنيف پرونده رده dosya kategorisi tiedosto luokka 파일 그림 분류 ファイル 画像 カテゴリ 文件 "
-    "档案 檔案 图像 圖像 分类 分類 קובץ תמונה קטגוריה berkas gambar αρχείο κατηγορία fitxategi चित्र श्रेणी"
+    "ملف صورة تصنيف پرونده رده dosya kategorisi tiedosto luokka 파일 그림 분류 ファイル 画像 "
+    "カテゴリ 文件 档案 檔案 图像 圖像 分类 分類 קובץ תמונה קטגוריה berkas gambar "
+    "αρχείο κατηγορία fitxategi चित्र श्रेणी"
 )
 _DROPPED = frozenset(_NAMESPACES.split())
 # Codes of Wikipedia's languages: a link that begins with one is no text.
