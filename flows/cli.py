@@ -177,6 +177,19 @@ def show_batch(
     emit(report, as_json, lambda: render_batch(report))
 
 
+@show_app.command("document")
+def show_document(
+    document: Annotated[str, typer.Argument(help="Id of a document or reject, or its address.")],
+    corpus: Annotated[str, typer.Option(help="Digest of a corpus, or `latest`.")] = "latest",
+    as_json: JsonFlag = False,
+) -> None:
+    """Where a document came from, the rules it passed, or the one that rejected it."""
+    from flows.reading import document_report, render_document
+
+    report = document_report(document, corpus)
+    emit(report, as_json, lambda: render_document(report))
+
+
 @show_app.command("artifact")
 def show_artifact(
     artifact: Annotated[str, typer.Argument(help="Digest of an artifact, or its start.")],

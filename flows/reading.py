@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 from sqlalchemy import select
 
@@ -151,6 +153,55 @@ def render_batch(report: dict[str, Any]) -> Table:
             "\n".join(row["documents"][:3]),
             row["text"][:120].replace("\n", " "),
         )
+    return table
+
+
+def document_report(identity: str, corpus: str = "latest") -> dict[str, Any]:
+    """Where a document came from, which rules it passed, or which one rejected it.
+
+    Raises:
+        ValueError: no corpus, or none of its sources has such a document.
+    """
+    from tasks.corpus.mixture import SOURCES
+    from tasks.corpus.show import describe_document
+
+    place = open_workplace()
+    ref = lineage.resolve(place.registry, corpus, kind=Kind.DOCUMENTS, stage="corpus")
+    inputs = place.store.manifest(ref).input_keys
+    named = identity.partition(":")[0]
+    # The id begins with the source; an address does not, so all are asked.
+    for source in [named] if named in SOURCES else SOURCES:
+        if source not in inputs:
+            continue
+        stages = [("corpus", place.store.path(ref))]
+        key: str | None = inputs[source]
+        while key is not None:
+            made = place.store.lookup(key)
+            if made is None:
+                break  # collected; what is later in the chain can still be read
+            stages.append((made.stage, place.store.path(made)))
+            key = place.store.manifest(made).input_keys.get("pages")
+        story = describe_document(identity, source, stages)
+        if story is not None:
+            return {"corpus": ref.digest, **asdict(story)}
+    raise ValueError(
+        f"no document or reject {identity!r} in the corpus {ref.digest[:12]}: give an id as in its"
+        " Parquet files (source:...), or an address"
+    )
+
+
+def render_document(report: dict[str, Any]) -> Table:
+    """A document's way, rule by rule."""
+    table = Table(title=escape(f"{report['id']} ({report['fate']})"), show_header=False)
+    place = f"{report['file']}, offset {report['offset']}" if report["file"] else "not recorded"
+    table.add_row("file", escape(place))
+    for name in ("source", "uri", "language", "license"):
+        if report[name]:
+            table.add_row(name, escape(str(report[name])))
+    for rule in report["rules"]:
+        word = "passed" if rule["passed"] else f"stopped here: {report['reason']}"
+        table.add_row(rule["filter"], escape(word))
+    table.add_row("text", escape(report["text"][:600]) or "not kept (see keep_rejected)")
     return table
 
 
