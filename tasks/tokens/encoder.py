@@ -4,14 +4,18 @@ Why the ids are the same. A BPE model joins two neighbours when the union is a p
 which neighbours are joined depends on scores alone. So at a place where no piece can reach across,
 what stands left and what stands right are encoded independently, and a text may be cut there:
 
-* before a space that follows another character, when no piece has a space behind another
-  character. Trained with ``split_by_whitespace``, none has.
-* before and behind a line break, when no piece of more than one character holds one. Trained on
-  lines, none does; it becomes its byte.
+1. before a space that follows another character, when no piece has a space behind another
+   character. Trained with ``split_by_whitespace``, none has;
+2. before and behind a line break, when no piece of more than one character holds one. Trained on
+   lines, none does; it becomes its byte;
+3. before and behind a digit, and between a letter and what is no letter, when no piece of more
+   than one character holds a digit or both kinds. Trained with ``split_digits`` and
+   ``split_by_unicode_script``, none does for the letters named here.
 
-Both are looked up in the vocabulary, not assumed; a model that breaks one of them, is no BPE or
-has symbols of the user encodes whole documents. A document is cut into words with the spaces before
-them; a word's ids are asked of SentencePiece the first time and kept.
+All are looked up in the vocabulary, not assumed: a model that breaks 3 is cut at spaces and lines
+only; one that breaks 1 or 2, is no BPE or has symbols of the user encodes whole documents. What
+is between two cuts, a word or its punctuation with the spaces before it, is asked of SentencePiece
+the first time and kept.
 """
 
 from __future__ import annotations
@@ -34,7 +38,18 @@ WINDOW = 1 << 20
 """Characters of a document that are cut into words at a time."""
 RUN = 1 << 16
 """A word of more characters (base64, a line of Chinese) is cut further where no piece reaches."""
-_WORD = re.compile(r"\n+| *[^ \n]+| +")
+# Latin, Greek, Cyrillic and their accents.
+_LETTERS = r"A-Za-z\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f\u0300-\u036f\u0388-\u052f"
+_FINE = re.compile(rf" *[{_LETTERS}]+| *[^{_LETTERS}0-9 \n]+|\n+|[0-9]| +")
+_COARSE = re.compile(r" *[^ \n]+|\n+| +")
+# Where a window may end.
+_FINE_CUT = re.compile(r"(?<=[^ ]) |\n|[0-9]")
+_COARSE_CUT = re.compile(r"(?<=[^ ]) |\n")
+# Places in a piece that the cuts rule out.
+_REACHES_SPACE = re.compile(f"[^{SPACE}]{SPACE}")
+_REACHES_KIND = re.compile(
+    rf"[0-9].|.[0-9]|[{_LETTERS}][^{_LETTERS}]|[^{_LETTERS}{SPACE}][{_LETTERS}]", re.DOTALL
+)
 
 
 def token_dtype(vocab_size: int) -> np.dtype[Any]:
@@ -52,7 +67,7 @@ class DocumentEncoder:
         self._eos = self._bytes([self.tokenizer.eos_id])
         self._ids = self.tokenizer.processor.encode
         pieces = _bpe_pieces(self.tokenizer)
-        self._cuts = pieces is not None and _can_be_cut(pieces)
+        self._cuts = _cuts_of(pieces or [])
         # Characters that some piece holds side by side.
         self._joined = {p[k : k + 2] for p in pieces or () for k in range(len(p) - 1)}
         self._words = _Words(self)
@@ -65,20 +80,22 @@ class DocumentEncoder:
         yield self._bos
         if text:
             if self._cuts:
-                yield from self._encode_words(text)
+                yield from self._encode_words(text, *self._cuts)
             else:
                 yield self._bytes(self._ids(text))
         yield self._eos
 
-    def _encode_words(self, text: str) -> Iterator[bytes]:
+    def _encode_words(
+        self, text: str, words: re.Pattern[str], ends: re.Pattern[str]
+    ) -> Iterator[bytes]:
         if SPACE in text:
             text = text.replace(SPACE, " ")
         text = " " + text  # the space that SentencePiece puts before every text
         start = 0
         while start < len(text):
-            stop = _end_of_window(text, start)
-            words = _WORD.findall(text, start, stop)
-            yield b"".join(map(self._words.__getitem__, words))
+            end = ends.search(text, start + WINDOW)
+            stop = end.start() if end else len(text)
+            yield b"".join(map(self._words.__getitem__, words.findall(text, start, stop)))
             start = stop
 
     def encode_word(self, word: str) -> bytes:
@@ -125,21 +142,6 @@ class _Words(dict[str, bytes]):
         return tokens
 
 
-def _end_of_window(text: str, start: int) -> int:
-    """Where to stop reading ``text``: before a space behind another character, or its end."""
-    stop = start + WINDOW
-    while stop < len(text):
-        space = text.find(" ", stop)
-        line = text.find("\n", stop, space if space >= 0 else len(text))
-        stop = line if line >= 0 else space
-        if stop < 0:
-            break
-        if text[stop] == "\n" or text[stop - 1] != " ":
-            return stop
-        stop += 1
-    return len(text)
-
-
 def _bpe_pieces(tokenizer: Tokenizer) -> list[str] | None:
     """The learned pieces of a BPE model with SentencePiece's space in front; None for others."""
     processor = tokenizer.processor
@@ -160,6 +162,10 @@ def _bpe_pieces(tokenizer: Tokenizer) -> list[str] | None:
     return [processor.id_to_piece(token) for token in learned]
 
 
-def _can_be_cut(pieces: list[str]) -> bool:
-    behind_another = re.compile(f"[^{SPACE}]{SPACE}")
-    return not any(behind_another.search(p) or (len(p) > 1 and "\n" in p) for p in pieces)
+def _cuts_of(pieces: list[str]) -> tuple[re.Pattern[str], re.Pattern[str]] | None:
+    """What a text may be cut into and where, given the pieces; None when it must stay whole."""
+    if not pieces or any(_REACHES_SPACE.search(p) or (len(p) > 1 and "\n" in p) for p in pieces):
+        return None
+    if any(map(_REACHES_KIND.search, pieces)):
+        return _COARSE, _COARSE_CUT
+    return _FINE, _FINE_CUT

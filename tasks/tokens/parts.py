@@ -164,6 +164,11 @@ def _encoder(path: Path) -> DocumentEncoder:
     return DocumentEncoder(path)
 
 
+def forget_encoder() -> None:
+    """Drop this process's encoder and the words it keeps; the next part makes a new one."""
+    _encoder.cache_clear()
+
+
 @lru_cache(maxsize=1)
 def _tokenizer_hash(path: Path) -> str:
     return hash_file(path).sha256
