@@ -54,35 +54,46 @@ _ANGLES = Syntax(block=(("<!--", "-->"),), not_block="[", kept=r"<!doctype|<html
 _BRACKETS = tuple((f"[{'=' * level}[", f"]{'=' * level}]") for level in range(4))
 SYNTAX = {
     **dict.fromkeys(
-        ("c", "cc", "cpp", "cs", "cu", "cxx", "dart", "go", "groovy", "h", "hpp", "java", "js")
-        + ("jsx", "kt", "m", "mm", "rs", "scala", "swift", "ts", "tsx", "v"),
+        ("c", "cc", "cjs", "cpp", "cs", "cu", "cuh", "cxx", "d", "dart", "go", "gradle", "groovy")
+        + ("h", "hh", "hpp", "hxx", "java", "js", "jsx", "kt", "kts", "m", "mjs", "mm", "proto")
+        + ("rs", "scala", "sv", "swift", "ts", "tsx", "v", "zig"),
         _SLASHES,
     ),
-    **dict.fromkeys(("ex", "pl", "py", "pyi", "pyx", "r", "sh", "tcl"), _NUMBER),
-    **dict.fromkeys(("html", "vue", "xsl"), _ANGLES),
-    **dict.fromkeys(("sass", "scss"), Syntax(("//",), (("/*", "*/"),), kept="@charset|@use")),
+    **dict.fromkeys(
+        ("bash", "ex", "exs", "makefile", "mk", "pl", "pm", "py", "pyi", "pyx", "r", "sh", "tcl")
+        + ("zsh",),
+        _NUMBER,
+    ),
+    **dict.fromkeys(("html", "svelte", "vue", "xsl"), _ANGLES),
+    **dict.fromkeys(("clj", "cljs", "el", "lisp", "scm"), Syntax((";",))),
+    **dict.fromkeys(("erl", "hrl"), Syntax(("%",))),
+    **dict.fromkeys(("f03", "f90", "f95"), Syntax(("!",), kept=r"!(?:\$|dir\$|dec\$)|#")),
+    **dict.fromkeys(("ml", "mli"), Syntax(block=(("(*", "*)"),), kept="#")),
+    **dict.fromkeys(("bat", "cmd"), Syntax(("::", "rem ", "REM ", "Rem "), kept="@echo")),
+    **dict.fromkeys(("ps1", "psm1"), Syntax(("#",), (("<#", "#>"),), kept=_HASH)),
+    **dict.fromkeys(("vhd", "vhdl"), Syntax(("--",), (("/*", "*/"),))),
+    **dict.fromkeys(
+        ("less", "sass", "scss"), Syntax(("//",), (("/*", "*/"),), kept="@charset|@use")
+    ),
     "asm": Syntax((";", "//"), (("/*", "*/"),)),
-    "clj": Syntax((";",)),
     "cmake": Syntax(("#",), tuple((f"#{o}", c) for o, c in _BRACKETS), kept=_HASH),
     "css": Syntax(block=(("/*", "*/"),), kept="@charset"),
-    "erl": Syntax(("%",)),
-    "f90": Syntax(("!",), kept=r"!(?:\$|dir\$|dec\$)|#"),
+    "dockerfile": Syntax(("#",), kept=r"#\s*(?:syntax|escape|check)\s*="),
+    "fs": Syntax(("//",), (("(*", "*)"),), not_block=")", kept="#"),
     "hs": Syntax(("--",), (("{-", "-}"),), not_block="#", kept=r"\{-#|-{2,}[!#$%&*+./<=>?@\\^|~:]"),
     "jl": Syntax(("#",), (("#=", "=#"),), kept=_HASH),
     "lua": Syntax(
         ("--",), tuple((f"--{o}", c) for o, c in _BRACKETS), kept=r"---?\s*@(?!licen[cs]e\b)"
     ),
-    "ml": Syntax(block=(("(*", "*)"),), kept="#"),
     "pas": Syntax(("//",), (("{", "}"), ("(*", "*)")), not_block="$"),
     "php": Syntax(("//", "#"), (("/*", "*/"),), kept=r"#\["),
-    "ps1": Syntax(("#",), (("<#", "#>"),), kept=_HASH),
     "rb": Syntax(("#",), (("=begin", "=end"),), kept=_HASH),
     "sql": Syntax(("--",), (("/*", "*/"),), not_block="!+"),
     "tex": Syntax(("%",), kept=r"%\s*!|%&"),
     "vb": Syntax(("'", "REM "), kept="#"),
 }
 # No comments, or only through markup that is a part of the document.
-WITHOUT = frozenset(("md", "rst"))
+WITHOUT = frozenset(("markdown", "md", "rst"))
 _KEPT = {
     extension: re.compile("|".join(filter(None, (_ANY, syntax.kept))), re.IGNORECASE)
     for extension, syntax in SYNTAX.items()

@@ -34,9 +34,14 @@ _OTHERS = (
     ("BUSL", re.compile(r"business source licen[cs]e")),
     ("Elastic", re.compile(r"elastic licen[cs]e")),
     ("OFL", re.compile(r"sil open font licen[cs]e")),
-    ("CC0", re.compile(r"creative commons (?:cc)?(?:zero|0)|creativecommons\.org/publicdomain")),
+    ("CC0", re.compile(r"creative commons (?:cc)?(?:zero|0)|creativecommons\.org/publicdomain"
+                       r"|\bcc0\b")),
     ("CC", re.compile(r"creative commons attribution|creativecommons\.org/licenses"
                       r"|licen[cs]ed under (?:the )?(?:creative commons|cc[- ]by)")),
+    ("Public-Domain", re.compile(
+        r"\b(?:placed|released|dedicated|put|donated|given) (?:\S+ ){0,3}?(?:in|into|to)"
+        r" the public domain(?<!software released into the public domain)"
+        r"|\b(?:file|code|software|program|module|work|script) is (?:in |in the )?public domain")),
     ("Unlicense", re.compile(r"free and unencumbered software released into the public domain")),
     ("PSF", re.compile(r"licensed under (?:the )?(?:python software foundation|psf)"
                        r"|python software foundation licen[cs]e"
@@ -87,6 +92,24 @@ _RIDERS = (
         r"|contains? (?:\w+ )?trade secrets?|unpublished (?:work|copyright|rights)")),
 )  # fmt: skip
 RESTRICTED = "LicenseRef-restricted-"
+# Where a text goes on with the licences of other software that comes with a built package.
+_BUNDLED = re.compile(
+    r"\b(?:this|the)(?:\s+\w+){0,3}?\s+(?:distributions?|wheels?|packages?|binary|binaries)\b[^.:]{0,80}"
+    r"\b(?:bundles?|includes?|contains?)\s+(?:the\s+following|several|third[- ]party|other)\b",
+    re.IGNORECASE,
+)
+
+
+def own_part(text: str) -> str:
+    """A licence text without what it appends about bundled software.
+
+    Those parts are compiled libraries, or sources that say their licence themselves. Only what
+    follows a licence that is known is taken off: a list may be all that a text is.
+    """
+    bundled = _BUNDLED.search(text)
+    if bundled is not None and _permissive(_flat(text[: bundled.start()])):
+        return text[: bundled.start()]
+    return text
 
 
 def license_of_text(text: str) -> str:

@@ -6,7 +6,7 @@ import re
 from email.message import Message
 from typing import Any
 
-from tasks.corpus.sources.license_texts import RESTRICTED, license_of_text, riders
+from tasks.corpus.sources.license_texts import RESTRICTED, license_of_text, own_part, riders
 
 # Families the paper keeps: SPDX's identifiers for them, which it compares without regard to case,
 # and two names for texts whose version is not known.
@@ -151,7 +151,7 @@ def license_of_metadata(metadata: Message | Any) -> str:
     free = str(metadata.get("License") or "").strip()
     if free == "UNKNOWN":  # how old tools write an empty field
         free = ""
-    named = _named(free)
+    named = known_name(free)
     if named:
         return named
     classifiers = [
@@ -167,9 +167,10 @@ def license_of_metadata(metadata: Message | Any) -> str:
     return re.sub(r"\s+", "-", free) if free and "\n" not in free and len(free) < 60 else ""
 
 
-def _named(text: str) -> str:
+def known_name(text: str) -> str:
+    """Licence that the words of a metadata field name, or that their text is; "" if unknown."""
     if "\n" in text or len(text) > 200:
-        return license_of_text(text)
+        return license_of_text(own_part(text))
     for pattern, name in _FREE_TEXT:
         if pattern.match(text):
             return name

@@ -6,11 +6,11 @@ import csv
 import hashlib
 import importlib.metadata as metadata
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.corpus.sources.license_texts import RESTRICTED, license_of_text
+from tasks.corpus.sources.license_texts import RESTRICTED, license_of_text, own_part
 from tasks.corpus.sources.licenses import license_of_metadata
 
 # Written by an installer, for this machine.
@@ -33,9 +33,21 @@ class Package:
     files: tuple[tuple[str, Path], ...]
     record: tuple[tuple[str, str, int], ...]
 
+    @property
+    def address(self) -> str:
+        """As the package is listed: ``pypi:<name>==<version>``."""
+        return _address(self.name, self.version)
 
-def installed() -> Iterator[Package]:
+
+def _address(name: str, version: str) -> str:
+    return f"pypi:{name}=={version}"
+
+
+def installed(addresses: Collection[str] | None = None) -> Iterator[Package]:
     """Installed distributions by name, each once, without this project itself.
+
+    Args:
+        addresses: only those packages; by default all.
 
     ``files`` holds the source files listed in RECORD that lie inside the package's own folder:
     no scripts, no compiled files, nothing an installer generated.
@@ -46,6 +58,8 @@ def installed() -> Iterator[Package]:
         if name and name != OWN_NAME:
             found.setdefault(name, distribution)  # the first on the path is the one imported
     for name, distribution in sorted(found.items()):
+        if addresses is not None and _address(name, distribution.version) not in addresses:
+            continue
         files, record = [], []
         listed = _listed(distribution)
         for file in listed:
@@ -91,15 +105,18 @@ def license_of_package(
 ) -> str:
     """Licence by the metadata, and the conditions that the package's licence files add to it.
 
-    Only those: the files' other licences are of parts, which the metadata's expression weighs. A
-    file that RECORD lists need not be there: some distributors take licence files out of packages.
+    Only those: the files' other licences are of parts, which the metadata's expression weighs.
+    Where the metadata is silent, the licence files themselves say it. A file that RECORD lists need
+    not be there: some distributors take licence files out of packages.
     """
-    names = [license_of_metadata(described)]
+    declared = license_of_metadata(described)
+    names = [declared]
     for file in files:
         path = Path(str(file.locate()))
         if _LICENSE_FILE.search(file.as_posix()) and path.is_file():
             text = path.read_text("utf-8", "replace")
-            names += [n for n in license_of_text(text).split(" AND ") if n.startswith(RESTRICTED)]
+            found = license_of_text(own_part(text)).split(" AND ")
+            names += [n for n in found if not declared or n.startswith(RESTRICTED)]
     return " AND ".join(dict.fromkeys(filter(None, names)))
 
 
@@ -119,7 +136,7 @@ def fingerprints() -> list[dict[str, str | int]]:
         text = "".join(f"{path}\t{digest}\t{size}\n" for path, digest, size in package.record)
         rows.append(
             {
-                "path": f"pypi:{package.name}=={package.version}",
+                "path": package.address,
                 "size": sum(size for _, _, size in package.record),
                 "sha256": hashlib.sha256(f"{package.license}\n{text}".encode()).hexdigest(),
             }
@@ -134,5 +151,5 @@ def roots_and_files() -> tuple[list[Path], list[str]]:
     for package in installed():
         for inner, path in package.files:
             roots.add(Path(str(path).removesuffix(inner)))
-            files.append(f"pypi:{package.name}=={package.version}/{inner}")
+            files.append(f"{package.address}/{inner}")
     return sorted(roots), files

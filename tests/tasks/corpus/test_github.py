@@ -89,7 +89,11 @@ def test_archive_whose_licence_comes_last_and_paths_that_climb(tmp_path: Path) -
     (tmp_path / "cut.tar.gz").write_bytes(path.read_bytes()[:60])
     documents, funnel = collect(tmp_path)
     assert [d.uri for d in documents] == ["tool.tar.gz#tool-1/a.py"]
-    assert funnel.bad_files == [{"path": "cut.tar.gz", "reason": "corrupt archive"}]
+    assert [d.meta["offset"] for d in documents] == [1]
+    assert funnel.bad_files == [{"path": "cut.tar.gz", "reason": "corrupt archive", "offset": 0}]
+    assert rejected(funnel, "read") == {
+        "path leads out of the archive": 1, "extension not on the list": 1, "corrupt archive": 1,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -130,11 +134,11 @@ def test_documents_record_permitted_identifiers(tmp_path: Path) -> None:
     put(
         tmp_path / "github/tool",
         LICENSE=MIT,
-        a_dot_js=spdx.format("mit") * 2 + "let a = 1;\n",
-        b_dot_js=spdx.format("MIT OR GPL-2.0-only") + "let b = 1;\n",
-        c_dot_js=spdx.format("BSD-3-clause") * 60 + "let c = 1;\n",
-        d_dot_js=spdx.format("mit") + spdx.format("Apache-2.0") + "let d = 1;\n",
-        e_dot_js="let e = 1;\n",
+        a_dot_js=spdx.format("mit") * 2 + "let widtha = 1;\n",
+        b_dot_js=spdx.format("MIT OR GPL-2.0-only") + "let widthb = 1;\n",
+        c_dot_js=spdx.format("BSD-3-clause") * 60 + "let widthc = 1;\n",
+        d_dot_js=spdx.format("mit") + spdx.format("Apache-2.0") + "let widthd = 1;\n",
+        e_dot_js="let widthe = 1;\n",
     )
     documents, _ = collect(tmp_path)
     assert [d.license for d in documents] == [

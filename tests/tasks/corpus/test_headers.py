@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from tasks.corpus.sources import comments, github
+from tasks.corpus.sources import comments
+from tasks.corpus.sources.code_languages import LANGUAGES
 from tasks.corpus.sources.headers import without_license_header
 from tasks.corpus.sources.license_texts import license_of_text
 from tasks.corpus.sources.licenses import permitted, refusal
@@ -24,7 +25,7 @@ def clean(source: str, extension: str) -> str:
 
 
 def test_every_language_has_a_comment_syntax_or_none() -> None:
-    assert set(github.LANGUAGES) == comments.SYNTAX.keys() | comments.WITHOUT
+    assert set(LANGUAGES) == comments.SYNTAX.keys() | comments.WITHOUT
     assert not comments.SYNTAX.keys() & comments.WITHOUT
 
 
