@@ -45,7 +45,7 @@ def units(files: Sequence[str]) -> list[list[str]]:
             result.append([name])
             continue
         parts = posixpath.dirname(name).split("/")
-        above = ("/".join(parts[:depth]) for depth in range(1, len(parts) + 1))
+        above = ("/".join(parts[:depth]) for depth in range(len(parts) + 1))
         folder = next(path for path in above if path in holders)
         if folder not in folders:
             folders[folder] = []

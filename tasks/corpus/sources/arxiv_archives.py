@@ -72,11 +72,30 @@ class BoundedInfo(tarfile.TarInfo):
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
-        """Parse a header block; raises ReadError for sizes that no archive has."""
-        found = super().frombuf(buf, encoding, errors)
+        """Parse a header block; raises ReadError for one that no archive has.
+
+        That is for a damaged one, too, which tarfile takes for the archive's end.
+        """
+        try:
+            found = super().frombuf(buf, encoding, errors)
+        except tarfile.HeaderError as error:
+            if buf.strip(b"\x00"):
+                raise tarfile.ReadError(str(error)) from error
+            raise
         if found.size < 0 or (found.type in _HEADERS and found.size > MAX_HEADER_BYTES):
             raise tarfile.ReadError(f"a header says {found.size} bytes")
         return found
+
+
+class BulkInfo(BoundedInfo):
+    """The same; and an archive that just stops was cut off."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """Parse a header block; raises ReadError also where there is none."""
+        if not buf:
+            raise tarfile.ReadError("unexpected end of data")
+        return super().frombuf(buf, encoding, errors)
 
 
 class Archive(tarfile.TarFile):
@@ -139,8 +158,8 @@ def _opened(raw: BinaryIO, head: bytes, size: int) -> Archive:
     for magic, opener in _OPENERS.items():
         if head.startswith(magic):
             stream = io.BufferedReader(_Growth(opener(raw), size), tarfile.RECORDSIZE)
-            return Archive.open(fileobj=stream, mode="r|", tarinfo=BoundedInfo)
-    return Archive.open(fileobj=raw, mode="r:", tarinfo=BoundedInfo)
+            return Archive.open(fileobj=stream, mode="r|", tarinfo=BulkInfo)
+    return Archive.open(fileobj=raw, mode="r:", tarinfo=BulkInfo)
 
 
 def _damage(error: Exception) -> str:
@@ -226,7 +245,7 @@ def packed_paper(data: bytes, identity: str, uri: str) -> Paper:
         raise RefusedError("no LaTeX file")
     files, refused, hints = _files(unpacked)
     if files is None:
-        if unpacked is data and b"\\" not in data:
+        if unpacked is data and (b"\\" not in data or b"\x00" in data[:1000]):
             raise RefusedError("not what its name says")
         if len(unpacked) > MAX_TEX_BYTES:
             raise RefusedError("file too large")
@@ -270,10 +289,12 @@ def _files(unpacked: bytes) -> tuple[dict[str, bytes] | None, list[str], dict[st
     files: dict[str, bytes] = {}
     refused: list[str] = []
     hints: dict[str, str] = {}
+    begun = False
     try:
         stream = io.BytesIO(unpacked)
         with Archive.open(fileobj=stream, mode="r:", tarinfo=BoundedInfo) as archive:
             for number, member in _members(archive):
+                begun = True
                 path = posixpath.normpath(member.name)
                 is_latex = path.lower().endswith(LATEX)
                 extension = posixpath.splitext(path)[1].lower()
@@ -289,7 +310,7 @@ def _files(unpacked: bytes) -> tuple[dict[str, bytes] | None, list[str], dict[st
                 elif is_latex or not (_FOREIGN.match(data) or b"\x00" in data):
                     files[path] = data
     except DAMAGE as error:
-        if files or refused or b"\x00" in unpacked[:4096]:
+        if begun:
             raise RefusedError("corrupt archive") from error
         return None, [], {}
     return files, refused, hints

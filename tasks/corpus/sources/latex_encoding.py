@@ -130,6 +130,8 @@ def _is_utf8(data: bytes) -> bool:
 def _wide(data: bytes) -> str:
     """UTF-16 without a mark: every other byte of what is mostly ASCII is NUL."""
     head = data[:1000]
+    if len(head) < 20:
+        return ""
     for first, codec in ((1, "utf-16-le"), (0, "utf-16-be")):
         half = head[first::2]
         if half.count(0) > 0.9 * len(half) and head[1 - first :: 2].count(0) == 0:
