@@ -160,6 +160,10 @@ def create_app(settings: Settings | None = None, links: Links | None = None) -> 
     def corpus(key: str) -> HTMLResponse:
         return page("corpus.html", "corpus", lambda pages: pages.corpus(key))
 
+    @app.get("/corpus/{key}/rejects")
+    def corpus_rejects(key: str) -> HTMLResponse:
+        return page("rejects.html", "corpus", lambda pages: pages.rejects(key))
+
     @app.get("/training")
     def trainings() -> HTMLResponse:
         return page("training.html", "training", lambda pages: pages.training(None))

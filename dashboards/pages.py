@@ -7,7 +7,7 @@ from typing import Any
 
 from dashboards import charts, comparison, formats, queries
 from dashboards.queries import ArtifactRow
-from dashboards.report import Corpus, Training, corpus, run_report, training
+from dashboards.report import Corpus, Training, corpus, rejected, run_report, training
 from registry.artifacts import Kind, Store
 from registry.database import Registry
 from registry.lineage import LineageNode, lineage_problems, lineage_tree
@@ -59,6 +59,13 @@ class Pages:
                 charts.mixture_figure(shown.mixture) if shown and shown.mixture else None
             ),
         }
+
+    def rejects(self, key: str) -> dict[str, Any]:
+        """Samples of what the rules rejected."""
+        chosen = self._choose(key, Kind.DOCUMENTS, [])
+        assert chosen is not None  # an unknown key is not found
+        found, problems = rejected(self.store, chosen.ref)
+        return {"chosen": chosen, "rejects": found, "problems": problems}
 
     def training(self, key: str | None) -> dict[str, Any]:
         """Loss curve of one training, by default the newest."""

@@ -11,6 +11,7 @@ from dashboards import comparison, contents, queries
 from dashboards.comparison import Evaluations
 from dashboards.contents import Curve, Mixture, SourceFunnel
 from dashboards.queries import ArtifactRow, EventRow, LedgerRow, ModelRow, RunRow
+from dashboards.rejects import Reject, rejects
 from registry import emissions
 from registry.artifacts import ArtifactRef, Kind, Store
 from registry.database import Registry
@@ -132,6 +133,12 @@ def corpus(store: Store, row: ArtifactRow) -> Corpus:
         mixture=_read(lambda: contents.mixture(store, row.ref), problems) if mixed else None,
         problems=problems,
     )
+
+
+def rejected(store: Store, ref: ArtifactRef) -> tuple[list[Reject], list[str]]:
+    """Samples of what a corpus rejected, and why there are none."""
+    problems: list[str] = []
+    return _read(lambda: rejects(store, ref), problems) or [], problems
 
 
 def training(store: Store, ref: ArtifactRef) -> Training:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
 from prefect import flow
+from prefect.artifacts import create_table_artifact
 from pydantic import BaseModel, ConfigDict, Field
 
 from flows.data import take_data
@@ -13,6 +16,7 @@ from tasks.corpus.parameters import CorpusParameters
 from tasks.corpus.quality.parameters import QualityModelParameters, QualityParameters
 from tasks.corpus.quality.stage import filter_pages, train_quality_models
 from tasks.corpus.stage import assemble_corpus, fingerprint_source, prepare_source
+from tasks.projected_tables import funnel_row
 from tasks.runner import RunContext, open_workplace, settled
 
 
@@ -63,7 +67,15 @@ def preparation(parameters: PreparationParameters) -> ArtifactRef:
         if "commoncrawl" in documents and "wikipedia" in documents:
             documents["commoncrawl"] = _judged(parameters, documents, run)
         corpus: ArtifactRef = settled(assemble_corpus(parameters.corpus, documents, run))
+        _show_funnel(corpus)
         return corpus
+
+
+def _show_funnel(corpus: ArtifactRef) -> None:
+    """What every rule let through, on the flow run's page."""
+    path = open_workplace().store.path(corpus) / "funnel.json"
+    rows = [funnel_row(row) for row in json.loads(path.read_text("utf-8"))]
+    create_table_artifact(rows, key="funnel", description=f"Funnel of corpus {corpus.digest[:12]}")
 
 
 def _judged(

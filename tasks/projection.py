@@ -19,6 +19,7 @@ from registry import runs
 from registry.artifacts import ArtifactRef, Kind, Manifest
 from registry.schema import Run
 from tasks.locks import exclusive
+from tasks.projected_tables import log_evaluation_table, log_funnel_table
 from tasks.runner import Workplace
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "arriero"
 RUN_TAG = "arriero.run_id"
-TABLE = "evaluation.json"
 LARGEST_UPLOAD = 2 * 1024 * 1024  # bytes; larger files are referenced by URI and sha256
 STATUS = {
     "completed": "FINISHED",
@@ -228,7 +228,10 @@ def _project_artifact(
     if ref.kind == Kind.CHECKPOINT:
         _log_external_model(client, run_id, ref, manifest)
     if ref.kind == Kind.EVALUATION:
-        _log_evaluation(client, run_id, folder)
+        rows = log_evaluation_table(client, run_id, folder)
+        log_numbers(client, run_id, rows)
+    if ref.kind == Kind.DOCUMENTS:
+        log_funnel_table(client, run_id, folder)
     if "logs/metrics.jsonl" in manifest.log_files:
         complete_metrics(client, run_id, folder / "logs" / "metrics.jsonl")
 
@@ -307,24 +310,6 @@ def _log_external_model(
             "arriero.uri": ref.uri,
             "arriero.digest": ref.digest,
             "arriero.sha256": weights.sha256 if weights else "",
-        },
-    )
-
-
-def _log_evaluation(client: MlflowClient, run_id: str, folder: Path) -> None:
-    rows = json.loads((folder / "results.json").read_text())
-    columns = sorted({name for row in rows for name in row})
-    # What `log_table` writes; that one appends, so a second delivery would double the rows.
-    table = {"columns": columns, "data": [[row.get(name) for name in columns] for row in rows]}
-    client.log_dict(run_id, table, TABLE)
-    client.set_tag(run_id, "mlflow.loggedArtifacts", json.dumps([{"path": TABLE, "type": "table"}]))
-    log_numbers(
-        client,
-        run_id,
-        {
-            f"{row['benchmark']}.{row['metric']}": row["value"]
-            for row in rows
-            if row["status"] == "ok"
         },
     )
 

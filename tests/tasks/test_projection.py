@@ -230,6 +230,20 @@ def test_an_evaluation_is_a_table_and_metrics(
     assert "evaluation.json" in run.data.tags["mlflow.loggedArtifacts"]
 
 
+def test_a_funnel_is_a_table(place: Workplace, client: MlflowClient, attempt: Attempt) -> None:
+    units = ("documents", "characters", "bytes")
+    counts = {f"{unit}_{side}": 7 for unit in units for side in ("in", "out")}
+    row = {"source": "c4", "filter": "read", "joined": 0, "rejected": {"a": 1, "b": 2}, **counts}
+    record, ref = attempt(Kind.DOCUMENTS, "corpus", {"funnel.json": json.dumps([row])})
+    project(client, place, "stage", stage_payload(record, ref))
+    run = only(client, record)
+    path = client.download_artifacts(run.info.run_id, "funnel_table.json")
+    table = json.loads(Path(path).read_text())
+    shown_row = dict(zip(table["columns"], table["data"][0], strict=True))
+    assert shown_row == {"source": "c4", "filter": "read", "rejected": "b (2), a (1)", **counts}
+    assert "funnel_table.json" in run.data.tags["mlflow.loggedArtifacts"]
+
+
 def test_a_failed_attempt_is_shown_with_its_error(place: Workplace, client: MlflowClient) -> None:
     parent = runs.start_run(place.registry, flow="pipeline")
     for attempt, status in ((1, "failed"), (2, "preempted")):
