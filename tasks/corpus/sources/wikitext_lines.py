@@ -95,7 +95,7 @@ def tidied_lines(text: str) -> str:
     Brackets, commas and spaces are only touched where something was removed beside them, so that
     ``main()`` and the French ``mot : mot`` stay as written.
     """
-    text = decoded(text).replace(UNCLOSED, "").replace("[[", "").replace("]]", "")
+    text = decoded(text).replace(UNCLOSED, "")
     text = text.replace("\t", " ").replace("\u00a0", " ")
     if NOTHING in text:
         text = _without_traces(text)

@@ -38,7 +38,7 @@ _LANGUAGE_CODES = (
     "zh-classical zh-min-nan zh-yue bat-smg fiu-vro cbk-zam nds-nl roa-rup roa-tara zh-cfr"
 )
 _LANGUAGES = frozenset(_LANGUAGE_CODES.split())
-_LINK = re.compile(r"\[\[(?:([^\[\]|\n]*+)(?:\|([^\[\]]*+))?(\]\]))?|\]\]+")
+_LINK = re.compile(r"\[\[(?!\[)(?:([^\[\]|\n]*+)(?:\|([^\[\]]*+))?(\]\]))?|\]\]+")
 # Addresses in brackets; their label may hold brackets one deep. Possessive: each character is read
 # a bounded number of times.
 _OUTER = re.compile(
@@ -100,7 +100,7 @@ def without_links(text: str) -> str:
         else:
             _close(parts, open_links, end - start)
     parts.append(text[position:])
-    text = "".join(parts)
+    text = "".join(parts).replace("[[", "").replace("]]", "")
     return _OUTER.sub(_outer_label, text) if "[" in text else text
 
 
@@ -143,6 +143,8 @@ def _link(title: str, label: str | None) -> str:
             return label
         return as_literal(without_quotes(label))  # a label is read for itself
     shown = title.strip().lstrip(":")
+    if shown.startswith(("http://", "https://")):  # an outer link in one pair of brackets too many
+        return shown.partition(" ")[2] or NOTHING
     return as_literal((shown.partition("#")[0] or shown.lstrip("#")).replace("_", " "))
 
 
