@@ -20,10 +20,13 @@ _FORMATTING = re.compile(
 )
 _OPENING = re.compile(r"<[a-zA-Z]")
 MAX_REOPENED = 5_000_000
-_SNIFFED = 1024
-_BINARY = (
-    "image/", "audio/", "video/", "font/", "application/pdf", "application/zip",
-    "application/gzip", "application/x-gzip", "application/vnd",
+# How files of other kinds begin: documents, pictures, sound, archives, fonts, programs.
+_SIGNATURES = (
+    b"%PDF-", b"%!PS", b"{\\rtf", b"\xd0\xcf\x11\xe0", b"\x89PNG", b"\xff\xd8\xff", b"GIF8",
+    b"RIFF", b"II*\0", b"MM\0*", b"\0\0\1\0", b"OggS", b"ID3", b"FLV", b"FWS", b"CWS",
+    b"\x1aE\xdf\xa3",
+    b"PK\3\4", b"\x1f\x8b", b"BZh", b"7z\xbc\xaf", b"Rar!", b"\xfd7zXZ", b"(\xb5/\xfd", b"wOF",
+    b"\0\1\0\0\0", b"OTTO", b"\x7fELF", b"\xca\xfe\xba\xbe",
 )  # fmt: skip
 _MARKUP = re.compile(rb"<(?:!doctype html|html|head|body)", re.IGNORECASE)
 
@@ -35,10 +38,7 @@ def looks_like_html(payload: bytes) -> bool:
 
 def is_binary(payload: bytes) -> bool:
     """Whether a payload announced as HTML is an image, a PDF or another file of a known kind."""
-    from resiliparse.parse.encoding import detect_mime
-
-    start = payload[:_SNIFFED]
-    return detect_mime(start).startswith(_BINARY) and not looks_like_html(payload)
+    return payload.startswith(_SIGNATURES) or payload[4:8] == b"ftyp"
 
 
 def decode(payload: bytes, charset: str) -> str:

@@ -15,13 +15,13 @@ _MARKUP = re.compile(rb"<[a-zA-Z!/?]")
 
 
 class Response(NamedTuple):
-    """status: None where there is none. kind: media type in lower case, None where none is given.
+    """kind: media type in lower case, None where none is given.
 
     charset: as announced, "" where none is. body: at most MAX_RECORD_BYTES + 1 bytes: one that is
     as long is longer in truth.
     """
 
-    status: int | None
+    status: int
     kind: str | None
     charset: str
     body: bytes
@@ -55,7 +55,7 @@ def read_response(content: bytes) -> Response | None:
             encoding = (headers.get("Content-Encoding") or "").lower()
             chunked = "chunked" in (headers.get("Transfer-Encoding") or "").lower()
             body = _undo(body, encoding, chunked)
-        if body is None:
+        if body is None or headers.status_code is None:
             return None
         kind = record.http_content_type
         return Response(
@@ -81,13 +81,13 @@ def read_arc_response(record: bytes) -> Response | None:
     encoding = (headers.get_header("Content-Encoding") or "").lower()
     chunked = "chunked" in (headers.get_header("Transfer-Encoding") or "").lower()
     body = _undo(raw, encoding, chunked) if encoding or chunked else raw[: MAX_RECORD_BYTES + 1]
-    if body is None:
+    code = headers.get_statuscode()
+    if body is None or not (code.isascii() and code.isdigit() and len(code) < 5):
         return None
     kind, _, rest = (headers.get_header("Content-Type") or "").partition(";")
     charset = re.search(r"charset\s*=\s*([^;]+)", rest, re.IGNORECASE)
-    code = headers.get_statuscode()
     return Response(
-        int(code) if code.isascii() and code.isdigit() and len(code) < 5 else None,
+        int(code),
         kind.strip().lower() or None,
         _charset(charset.group(1) if charset else None),
         body,

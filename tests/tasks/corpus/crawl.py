@@ -88,13 +88,13 @@ def read_sharded(
     for number, files in enumerate(shards):
         survey = work / "survey" / f"{number:05d}"
         survey.mkdir(parents=True)
-        reader.survey(root, files, parameters, Funnel(reader.__name__), survey)
+        reader.survey(root, files, parameters, Funnel(_source(reader)), survey)
         surveys.append(survey)
     decided = work / "decided"
     decided.mkdir()
     reader.decide(surveys, parameters, decided)
     documents: list[Document] = []
-    total = Funnel(reader.__name__)
+    total = Funnel(_source(reader))
     for survey, files in zip(surveys, shards, strict=True):
         funnel = total.child()
         found = list(reader.read(root, files, parameters, funnel, decided=decided, surveyed=survey))
@@ -107,3 +107,7 @@ def read_sharded(
 def rejected(funnel: Funnel, name: str) -> dict[str, int]:
     """What a filter rejected, by reason."""
     return dict(funnel.entries[name].rejected)
+
+
+def _source(reader: ModuleType) -> str:
+    return reader.__name__.rpartition(".")[2]
