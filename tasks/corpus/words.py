@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from operator import ne
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 # characters are looked at one by one.
 _IS_WORD = bytes(byte >= 0x80 or chr(byte).isalnum() or byte == ord("_") for byte in range(256))
 _PAD = bytes(8)
+WORD, CAPITAL = 1, 2
 
 
 def mixed(value: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -41,7 +43,7 @@ def words(
     waiting: list[tuple[int, str]] = []
     size = 0
     for index, text in enumerate(texts):
-        for piece in _pieces(text.lower()):
+        for piece in _pieces(text):
             if size + len(piece) > PIECE and waiting:
                 yield _hashed(waiting, seed)
                 waiting, size = [], 0
@@ -67,15 +69,26 @@ def _hashed(
 ) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
     """Hashes of the words of some pieces of text, and of which text each is."""
     encoded = [piece.encode("utf-8", "surrogatepass") for _, piece in pieces]
-    # A break before, between and after: words alternate with what is between them.
-    joined = b"\n" + b"\n".join(encoded) + b"\n"
-    is_word_C = np.frombuffer(bytearray(joined.translate(_IS_WORD)), dtype=np.bool_)
+    joined = _joined(encoded)
+    first_P = np.cumsum([1] + [len(piece) + 1 for piece in encoded])
+    is_word_C = _is_word(joined)
     if not joined.isascii():
-        _judge_others(np.frombuffer(joined, dtype=np.uint8), is_word_C)
+        lead_L, code_L = _characters(np.frombuffer(joined, dtype=np.uint8))
+        capital = lead_L[_traits()[code_L] & CAPITAL != 0]
+        if len(capital):
+            # The bytes were lowered as ASCII only, which most texts need and which is fast.
+            for place in np.unique(np.searchsorted(first_P, capital, side="right") - 1):
+                encoded[place] = pieces[place][1].lower().encode("utf-8", "surrogatepass")
+            joined = _joined(encoded)
+            first_P = np.cumsum([1] + [len(piece) + 1 for piece in encoded])
+            is_word_C = _is_word(joined)
+            lead_L, code_L = _characters(np.frombuffer(joined, dtype=np.uint8))
+        no_word = lead_L[_traits()[code_L] & WORD == 0]
+        is_word_C[no_word] = False
+        _spread(joined, no_word, is_word_C)
     bounds = np.flatnonzero(is_word_C[1:] != is_word_C[:-1]) + 1
     start_W, end_W = bounds[::2], bounds[1::2]
     word_W = _hash_words(joined, start_W, end_W - start_W, seed)
-    first_P = np.cumsum([1] + [len(piece) + 1 for piece in encoded])
     count_P = np.diff(np.searchsorted(start_W, first_P))
     index_P = np.array([index for index, _ in pieces], dtype=np.int64)
     return word_W, np.repeat(index_P, count_P)
@@ -106,23 +119,48 @@ def _hash_words(
     return word_W
 
 
-def _judge_others(byte_C: NDArray[np.uint8], is_word_C: NDArray[np.bool_]) -> None:
-    """Mark the bytes of characters beyond ASCII that are no word's, in place."""
-    lead = np.flatnonzero(byte_C >= 0xC0)
-    length_L = 2 + (byte_C[lead] >= 0xE0).astype(np.int64) + (byte_C[lead] >= 0xF0)
-    code_L = byte_C[lead].astype(np.int64) & (0x7F >> length_L)
+def _joined(encoded: Sequence[bytes]) -> bytes:
+    """Pieces in lower case (ASCII's letters), with a break before, between and after.
+
+    Words then alternate with what is between them.
+    """
+    return (b"\n" + b"\n".join(encoded) + b"\n").lower()
+
+
+def _is_word(joined: bytes) -> NDArray[np.bool_]:
+    """Which bytes are of words, all of characters beyond ASCII taken to be."""
+    return np.frombuffer(bytearray(joined.translate(_IS_WORD)), dtype=np.bool_)
+
+
+def _characters(byte_C: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where the characters beyond ASCII begin, and their code points."""
+    lead_L = np.flatnonzero(byte_C >= 0xC0)
+    length_L = _length(byte_C[lead_L])
+    code_L = byte_C[lead_L].astype(np.int64) & (0x7F >> length_L)
     for place in (1, 2, 3):
         inside = length_L > place
-        more = byte_C[lead[inside] + place].astype(np.int64) & 0x3F
+        more = byte_C[lead_L[inside] + place].astype(np.int64) & 0x3F
         code_L[inside] = code_L[inside] << 6 | more
-    no_word = ~_word_characters()[code_L]
-    lead, length_L = lead[no_word], length_L[no_word]
-    for place in range(4):
-        is_word_C[lead[length_L > place] + place] = False
+    return lead_L, code_L
+
+
+def _length(lead: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Bytes of a character beyond ASCII, by its first."""
+    return 2 + (lead >= 0xE0).astype(np.int64) + (lead >= 0xF0)
+
+
+def _spread(joined: bytes, lead_L: NDArray[np.int64], is_word_C: NDArray[np.bool_]) -> None:
+    """Characters that begin in these places are no word's: mark their other bytes, in place."""
+    length_L = _length(np.frombuffer(joined, dtype=np.uint8)[lead_L])
+    for place in (1, 2, 3):
+        is_word_C[lead_L[length_L > place] + place] = False
 
 
 @lru_cache(maxsize=1)
-def _word_characters() -> NDArray[np.bool_]:
-    """Which code points are of words."""
-    letters = (chr(code).isalnum() or code == ord("_") for code in range(0x110000))
-    return np.fromiter(letters, dtype=np.bool_, count=0x110000)
+def _traits() -> NDArray[np.uint8]:
+    """Of every code point: whether it is of words, and whether lowering changes it."""
+    characters = list(map(chr, range(0x110000)))
+    word = np.frombuffer(bytes(map(str.isalnum, characters)), dtype=np.uint8).copy()
+    word[ord("_")] = 1
+    capital = np.frombuffer(bytes(map(ne, characters, map(str.lower, characters))), dtype=np.uint8)
+    return word * np.uint8(WORD) | capital * np.uint8(CAPITAL)

@@ -7,13 +7,14 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.corpus import shingles, words
 from tests.tasks.corpus.test_clusters import changed, prose
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(st.characters(), max_size=60), max_size=6))
 def test_words_are_what_the_regular_expression_finds(texts: list[str]) -> None:
     hashed = list(words.words(texts, 0))
@@ -60,6 +61,7 @@ def test_equal_bins_estimate_similarity_at_any_length(length: int) -> None:
     assert np.mean(estimates) == pytest.approx(np.mean(truths), abs=0.06)
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(st.characters(), max_size=40), min_size=1, max_size=5), st.integers(0, 9))
 def test_a_word_has_one_hash_whatever_stands_around_it(texts: list[str], seed: int) -> None:
     """Characters of one to four bytes, words of any length: alone or in company."""
