@@ -47,7 +47,8 @@ class FunnelEntry:
     """What one filter let through; characters are code points, bytes are UTF-8.
 
     joined: how many of the documents became part of another one, where the unit changes (posts to
-    the page of their question). In = out + rejected + joined.
+    the page of their question). In = out + rejected + joined. changed: what the filter changed in
+    the texts it let through, by kind; empty for one that changes nothing, or does not count it.
     """
 
     documents_in: int = 0
@@ -58,6 +59,7 @@ class FunnelEntry:
     bytes_in: int = 0
     bytes_out: int = 0
     rejected: dict[str, int] = field(default_factory=dict)
+    changed: dict[str, int] = field(default_factory=dict)
 
     def add(self, other: FunnelEntry) -> None:
         """Add the counts of another worker's entry."""
@@ -70,6 +72,19 @@ class FunnelEntry:
         self.bytes_out += other.bytes_out
         for reason, count in other.rejected.items():
             self.rejected[reason] = self.rejected.get(reason, 0) + count
+        self.add_changed(other.changed)
+
+    def add_changed(self, changed: Mapping[str, int]) -> None:
+        """Count what was changed in a text, by kind."""
+        for kind, count in changed.items():
+            self.changed[kind] = self.changed.get(kind, 0) + count
+
+
+def _row(source: str, name: str, entry: FunnelEntry) -> dict[str, Any]:
+    row = {"source": source, "filter": name, **vars(entry)}
+    row["rejected"] = dict(sorted(entry.rejected.items()))
+    row["changed"] = dict(sorted(entry.changed.items()))
+    return row if entry.changed else {key: row[key] for key in row if key != "changed"}
 
 
 def _bytes(text: str) -> int:
@@ -136,8 +151,17 @@ class Funnel:
         for name in filters:
             self._entry(name)
 
-    def keep(self, name: str, before: str, after: str | None = None) -> None:
-        """A document passed ``name``; ``after`` when the filter also changed its text."""
+    def keep(
+        self,
+        name: str,
+        before: str,
+        after: str | None = None,
+        changed: Mapping[str, int] | None = None,
+    ) -> None:
+        """A document passed ``name``; ``after`` when the filter also changed its text.
+
+        changed: what was changed in it, by kind, for filters that count it.
+        """
         entry = self._entry(name)
         after = before if after is None else after
         size = _bytes(before)
@@ -147,6 +171,8 @@ class Funnel:
         entry.characters_out += len(after)
         entry.bytes_in += size
         entry.bytes_out += size if after is before else _bytes(after)
+        if changed:
+            entry.add_changed(changed)
 
     def reject(self, name: str, reason: str, text: str = "", identity: str = "") -> None:
         """A document stopped at ``name`` for ``reason``."""
@@ -214,12 +240,8 @@ class Funnel:
         return rows
 
     def rows(self) -> list[dict[str, Any]]:
-        """Entries as the JSON rows of ``funnel.json``."""
-        return [
-            {"source": self.source, "filter": name, **vars(entry)}
-            | {"rejected": dict(sorted(entry.rejected.items()))}
-            for name, entry in self.entries.items()
-        ]
+        """Entries as the JSON rows of ``funnel.json``; ``changed`` only where there is any."""
+        return [_row(self.source, name, entry) for name, entry in self.entries.items()]
 
     @classmethod
     def from_rows(cls, source: str, rows: Sequence[Mapping[str, Any]]) -> Funnel:
@@ -227,9 +249,8 @@ class Funnel:
         funnel = cls(source)
         for row in rows:
             values = {k: v for k, v in row.items() if k not in ("source", "filter")}
-            funnel.entries[row["filter"]] = FunnelEntry(
-                **{**values, "rejected": dict(values["rejected"])}
-            )
+            values |= {name: dict(values.get(name, {})) for name in ("rejected", "changed")}
+            funnel.entries[row["filter"]] = FunnelEntry(**values)
         return funnel
 
     def take_back(self, name: str, reason: str, text: str, identity: str) -> None:

@@ -12,6 +12,7 @@ from tasks.corpus.rules.books import BookRules
 from tasks.corpus.rules.code import CodeRules
 from tasks.corpus.rules.dedup import DedupRules
 from tasks.corpus.rules.execution import ExecutionRules
+from tasks.corpus.rules.finish import FinishRules
 from tasks.corpus.rules.languages import LanguageRules
 from tasks.corpus.rules.reading import ReadingRules
 from tasks.corpus.rules.split import SplitRules
@@ -84,6 +85,7 @@ class SourceCap(BaseModel):
 class CorpusParameters(
     ExecutionRules,
     ReadingRules,
+    FinishRules,
     DedupRules,
     SplitRules,
     StackExchangeRules,
@@ -137,6 +139,7 @@ class CorpusParameters(
         the validation split can change without reading this source again."""
         models: tuple[type[BaseModel], ...] = (ReadingRules, *_RULES[source])
         rules = {name: getattr(self, name) for model in models for name in model.model_fields}
+        rules |= self.finishing(source)
         return SourceRules(source=source, rules=rules | {"cap": self.cap(source).model_dump()})
 
     def mixture_rules(self) -> MixtureRules:

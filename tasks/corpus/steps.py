@@ -11,6 +11,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,12 @@ from tasks.context import atomic_write_json, fsync_directory
 from tasks.corpus.dedup import SeenTexts, text_digest
 from tasks.corpus.documents import REJECTED_SCHEMA, Document, ParquetFile
 from tasks.corpus.done import DONE, read_done
+from tasks.corpus.finish import Finish
 from tasks.corpus.funnel import Funnel
 from tasks.corpus.guard import Guard
 from tasks.corpus.locate import readable_root
 from tasks.corpus.parameters import CorpusParameters
+from tasks.corpus.remote import fetched, is_url
 from tasks.corpus.storable import encodable, encodable_name, storable
 
 DUPLICATE = "exact duplicate"
@@ -36,6 +39,7 @@ def survey_shard(
     source: str,
     root: str,
     files: Sequence[str],
+    hashes: Mapping[str, str],
     parameters: Mapping[str, Any],
     folder: str,
 ) -> dict[str, Any]:
@@ -43,7 +47,7 @@ def survey_shard(
 
     def make(out: Path) -> dict[str, Any]:
         funnel = _funnel(source, parameters, guard)
-        with readable_root(Path(root), files, out.parent) as readable:
+        with _opened(root, files, hashes, out.parent) as readable:
             reader = import_module(f"tasks.corpus.sources.{source}")
             reader.survey(readable, files, _parsed(parameters), funnel, out)
         return {"records": funnel.entries["read"].documents_in}
@@ -75,6 +79,7 @@ def read_shard(
     source: str,
     root: str,
     files: Sequence[str],
+    hashes: Mapping[str, str],
     parameters: Mapping[str, Any],
     folder: str,
     decided: str | None,
@@ -100,13 +105,13 @@ def read_shard(
         cap = given.cap(source)
         capped = False
         with (
-            readable_root(Path(root), files, out.parent) as readable,
+            _opened(root, files, hashes, out.parent) as readable,
             ParquetFile(out / "documents.parquet") as output,
             ParquetFile(out / "rejected.parquet", REJECTED_SCHEMA) as rejected,
             (out / "digests").open("wb") as digests,
         ):
             documents = reader.read(readable, files, given, funnel, **extra)
-            for document in _unique(documents, funnel):
+            for document in _unique(documents, Finish(given, source), funnel):
                 output.write_document(document)
                 digests.write(text_digest(document.text))
                 licenses[document.license or "unknown"] += 1
@@ -175,10 +180,11 @@ def write_rejected(file: ParquetFile, funnel: Funnel) -> None:
         file.write(rejected._asdict() | names | {"text": text})
 
 
-def _unique(documents: Iterator[Document], funnel: Funnel) -> Iterator[Document]:
-    """Documents whose text was not seen before in this shard."""
+def _unique(documents: Iterator[Document], finish: Finish, funnel: Funnel) -> Iterator[Document]:
+    """Documents, finished, whose text was not seen before in this shard."""
     seen = SeenTexts()
     for document in documents:
+        finish.apply(document, funnel)
         raw, document.text = document.text, encodable(document.text)
         if seen.is_new(document.text):
             funnel.keep(DUPLICATE, raw, document.text)
@@ -191,6 +197,15 @@ def _funnel(source: str, parameters: Mapping[str, Any], guard: Guard) -> Funnel:
     funnel = Funnel(source, strict=parameters["strict"], keep_rejected=parameters["keep_rejected"])
     funnel.watch = guard
     return funnel
+
+
+def _opened(
+    root: str, files: Sequence[str], hashes: Mapping[str, str], work: Path
+) -> AbstractContextManager[Path]:
+    """The folder that a shard's files are read from; those of a URL are fetched first."""
+    if is_url(root):
+        return fetched(root, files, hashes, work)
+    return readable_root(Path(root), files, work)
 
 
 def _parsed(parameters: Mapping[str, Any]) -> CorpusParameters:
