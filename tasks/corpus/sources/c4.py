@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.corpus.documents import Document, Funnel
-from tasks.corpus.language import identify
+from tasks.corpus.language import SURE, identify
 from tasks.corpus.rules.c4 import C4SourceRules
 from tasks.corpus.sources import first_seen, pages
 from tasks.corpus.sources.json_lines import NAMES, numbered_lines
@@ -166,7 +166,7 @@ def _published(root: Path, name: str, funnel: Funnel) -> Iterator[Document]:
         for passed in ("read", *FILTERS):
             funnel.keep(passed, text)
         uri = encodable(_uri(record) or f"{name}#{number}")
-        language, score = identify(text)
+        language, score = identify(text, SURE)
         yield Document(
             id=f"c4:{hashlib.sha256(f'{uri} {name}#{number}'.encode()).hexdigest()[:24]}",
             text=text,

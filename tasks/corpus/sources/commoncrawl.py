@@ -18,7 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tasks.corpus.documents import Document, Funnel
-from tasks.corpus.language import identify
+from tasks.corpus.language import SURE, identify
 from tasks.corpus.rules.web import WebRules
 from tasks.corpus.sources import first_seen
 from tasks.corpus.sources.lines import kept_lines, line_keys
@@ -100,7 +100,7 @@ def _document(page: Page, text: str, parameters: WebRules, funnel: Funnel) -> Do
         funnel.reject("length", "shorter than the minimum", text, page.uri)
         return None
     funnel.keep("length", text)
-    language, score = identify(text)
+    language, score = identify(text, max(SURE, parameters.language_threshold))
     if score < parameters.language_threshold:
         funnel.reject("language", "uncertain", text, page.uri)
         return None

@@ -129,7 +129,7 @@ def test_language_threshold_is_the_least_that_passes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scores = {"a": ("en", 0.5), "b": ("en", 0.4999), "c": ("de", 0.9), "d": ("fr", 0.3)}
-    monkeypatch.setattr(commoncrawl, "identify", lambda text: scores[text[0]])
+    monkeypatch.setattr(commoncrawl, "identify", lambda text, sure: scores[text[0]])
     texts = [letter + sentence(n) * 3 for n, letter in enumerate("abcd")]
     documents, funnel = read_texts(tmp_path, *texts)
     assert [d.text[0] for d in documents] == ["a"]
@@ -199,3 +199,13 @@ def test_the_language_is_that_of_more_than_a_line() -> None:
     assert language.identify(head + german)[0] == "de"
     assert language.identify(head.upper() * 5)[0] == "en"
     assert language.identify(" \n ") == ("", 0.0)
+
+
+def test_a_start_decides_only_where_it_is_sure() -> None:
+    german = "Der Hafen lag still, während die Fischer am Morgen ihre Netze flickten. " * 20
+    english = " ".join(sentence(n) for n in range(9))
+    mixed = english[:250] + german[:250] + english
+    unsure = language.identify(mixed[:500])[1]
+    assert unsure < language.SURE
+    assert language.identify(mixed, language.SURE) == language.identify(mixed)
+    assert language.identify(english + german, language.SURE) == language.identify(english[:500])
