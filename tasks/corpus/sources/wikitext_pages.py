@@ -46,7 +46,7 @@ _REDIRECT = re.compile(
     r"\s*+#(?:redirect|виж|пренасочване|redirecció|přesměruj|redirección|redirection|weiterleitung"
     r"|omdirigering|preusmjeri|átirányítás|rinvia|rimando|rinvio|doorverwijzing|patrz|przekieruj"
     r"|tam|redirecionamento|redirectează|redirecteaza|перенаправление|перенапр|преусмери"
-    r"|preusmeritev|omdirigering|перенаправлення)\s*+:?\s*+\[\[",
+    r"|preusmeritev|preusmeri|перенаправлення)\s*+:?\s*+\[\[",
     re.IGNORECASE,
 )
 _DELIMITER = re.compile(r"\{\{|\}\}|\[\[|\]\]|\{\||\|\}|\[(?:https?:|//)|\]")

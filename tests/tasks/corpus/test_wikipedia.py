@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import bz2
+import gzip
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -117,6 +119,46 @@ def test_entities_are_not_expanded(tmp_path: Path) -> None:
     assert all("heron" not in d.text and "yyyy" not in d.text for d in documents)
 
 
+def test_page_that_calls_an_entity_is_refused_and_the_rest_is_read(tmp_path: Path) -> None:
+    xml = (
+        f"<!DOCTYPE m [<!ENTITY e '{'x' * 1000}'>]><mediawiki>{page('A', BODY + '&e;')}"
+        f"{page('BB', BODY + 'A &amp; B')}</mediawiki>"
+    )
+    (tmp_path / "enwiki.xml").write_text(xml)
+    documents, funnel = collect(tmp_path)
+    assert [d.meta["title"] for d in documents] == ["BB"] and "A & B" in documents[0].text
+    assert rejected(funnel) == {"XML entity": 1}
+
+
+@pytest.mark.parametrize("calls", [1, 100])
+def test_entities_that_multiply_are_refused(tmp_path: Path, calls: int) -> None:
+    levels = "".join(f"<!ENTITY l{n} '{f'&l{n - 1};' * 10}'>" for n in range(1, 10))
+    xml = (
+        f"<!DOCTYPE m [<!ENTITY l0 'lol'>{levels}]><mediawiki>{page('A', BODY)}"
+        f"{page('BB', BODY + '&l9;' * calls)}</mediawiki>"
+    )
+    (tmp_path / "enwiki.xml").write_text(xml)
+    started = time.monotonic()
+    documents, funnel = collect(tmp_path)
+    assert time.monotonic() - started < 5
+    assert all("lol" not in d.text for d in documents)
+    # libxml2 gives up the file where it meets them, or hands the call over unread.
+    assert set(rejected(funnel)) <= {"malformed XML", "XML entity"} and rejected(funnel)
+
+
+def test_entities_in_attributes_end_the_dump(tmp_path: Path) -> None:
+    levels = "".join(f"<!ENTITY l{n} '{f'&l{n - 1};' * 10}'>" for n in range(1, 10))
+    xml = (
+        f"<!DOCTYPE m [<!ENTITY l0 'lol'>{levels}]><mediawiki>{page('A', BODY)}"
+        f"<page x='&l9;'/></mediawiki>"
+    )
+    (tmp_path / "enwiki.xml").write_text(xml)
+    started = time.monotonic()
+    _, funnel = collect(tmp_path)
+    assert time.monotonic() - started < 5
+    assert [item["reason"] for item in funnel.bad_files] == ["malformed XML"]
+
+
 @pytest.mark.parametrize("unit", ["{{a|", "[http://a ", "[[a|{{b", "{| x\n| "])
 def test_markup_made_to_stall_is_refused_quickly(tmp_path: Path, unit: str) -> None:
     dump(tmp_path / "enwiki.xml.bz2", page("A", unit * 9000), page("BB", BODY))
@@ -132,6 +174,129 @@ def test_runs_of_one_mark_take_linear_time(unit: str) -> None:
     started = time.monotonic()
     plain_text("a" + unit * (200_000 // len(unit)) + "b")
     assert time.monotonic() - started < 10
+
+
+def test_articles_name_their_file_page_and_references(tmp_path: Path) -> None:
+    dump(tmp_path / "enwiki-1.xml.bz2", page("Talk:A", BODY, ns=1), page("A", BODY))
+    dump(tmp_path / "enwiki-2.xml.bz2", page("BB", BODY + "&lt;ref&gt;http://a.org&lt;/ref&gt;"))
+    documents, _ = collect(tmp_path)
+    assert [d.meta for d in documents] == [
+        {"title": "A", "file": "enwiki-1.xml.bz2", "offset": 1, "references": []},
+        {"title": "BB", "file": "enwiki-2.xml.bz2", "offset": 0, "references": ["http://a.org"]},
+    ]
+
+
+class Passing:
+    """A watch that passes one page and notes what it was told."""
+
+    def __init__(self, file: str, offset: int) -> None:
+        self.skip = (file, offset)
+        self.seen: list[tuple[str, int] | None] = []
+
+    def begin(self, file: str, offset: int) -> str | None:
+        self.seen.append((file, offset))
+        return "took too long" if (file, offset) == self.skip else None
+
+    def end(self) -> None:
+        self.seen.append(None)
+
+
+def test_page_that_hung_before_is_passed_and_counted(tmp_path: Path) -> None:
+    name = "enwiki.xml.bz2"
+    dump(tmp_path / name, page("A", BODY), page("BB", BODY), page("CCC", BODY))
+    funnel = Funnel("wikipedia")
+    funnel.watch = watch = Passing(name, 1)
+    found = wikipedia.read(tmp_path, [name], CorpusParameters(), funnel)
+    assert [d.meta["offset"] for d in found] == [0, 2]
+    assert watch.seen == [(name, 0), (name, 1), (name, 2), None]
+    assert rejected(funnel) == {"took too long": 1}
+    out = [row["documents_out"] for row in funnel.rows()]
+    assert out == [2] * len(out)
+
+
+def pack_streams(parts: Iterable[bytes]) -> bytes:
+    return b"".join(map(bz2.compress, parts))
+
+
+def test_archives_of_every_kind_give_the_same(tmp_path: Path) -> None:
+    pages = [page(name, BODY) for name in ("A", "BB", "CCC", "DDDD")]
+    head = f'<mediawiki xml:lang="en">{SITE}'
+    xml = (head + "".join(pages) + "</mediawiki>").encode()
+    packed = {
+        "enwiki.xml": xml,
+        "enwiki.xml.gz": gzip.compress(xml[:900]) + gzip.compress(xml[900:]),
+        "enwiki.xml.bz2": bz2.compress(xml),
+        # Multistream: the header, some pages at a time, the end, each a stream of its own.
+        "enwiki-pages-articles-multistream.xml.bz2": pack_streams(
+            [head.encode(), "".join(pages[:2]).encode(), "".join(pages[2:]).encode(),
+             b"</mediawiki>"]
+        ),
+        "enwiki.utf16.xml": '<?xml version="1.0" encoding="UTF-16"?>'.encode("utf-16")
+        + xml.decode().encode("utf-16")[2:],
+    }  # fmt: skip
+    for name, data in packed.items():
+        folder = tmp_path / name.replace(".", "_")
+        folder.mkdir()
+        (folder / name).write_bytes(data)
+        documents, funnel = collect(folder)
+        assert [d.meta["offset"] for d in documents] == [0, 1, 2, 3], name
+        assert not funnel.bad_files and {d.language for d in documents} == {"en"}
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "reason"),
+    [
+        ("enwiki.xml.gz", gzip.compress(b"<mediawiki>" + b"x" * 9999)[:-9], "truncated archive"),
+        ("enwiki.xml.gz", b"no gzip at all", "corrupt archive"),
+        ("enwiki.xml.bz2", b"BZh9" + bytes(200), "corrupt archive"),
+        ("enwiki.xml.bz2", bz2.compress(b"<html><p>no dump"), "malformed XML"),
+        ("enwiki.xml", b"\x00\x01\x02", "malformed XML"),
+        ("enwiki.sql", b"INSERT", "no XML dump"),
+    ],
+)
+def test_broken_archives_are_counted(tmp_path: Path, name: str, data: bytes, reason: str) -> None:
+    (tmp_path / name).write_bytes(data)
+    documents, funnel = collect(tmp_path)
+    assert not documents
+    assert [(item["path"], item["reason"]) for item in funnel.bad_files] == [(name, reason)]
+
+
+def test_dump_without_siteinfo_namespaces_or_its_schema(tmp_path: Path) -> None:
+    plain = "<page><title>{}</title><id>{}</id><revision><text>{}</text></revision></page>"
+    titles = ["Rhine", "Talk:Rhine", "2001: A Space Odyssey", "Template:River", "Diskussion:Rhein"]
+    xml = "".join(plain.format(title, n, BODY) for n, title in enumerate(titles))
+    (tmp_path / "enwiki-old.xml").write_text(f"<mediawiki>{xml}</mediawiki>")
+    documents, funnel = collect(tmp_path)
+    assert [d.meta["title"] for d in documents] == [titles[0], titles[2], titles[4]]
+    assert rejected(funnel) == {"namespace 1": 1, "namespace 10": 1}
+    names = (
+        '<siteinfo><namespaces><namespace key="1">Diskussion</namespace></namespaces></siteinfo>'
+    )
+    (tmp_path / "enwiki-old.xml").write_text(f"<mediawiki>{names}{xml}</mediawiki>")
+    documents, _ = collect(tmp_path)
+    assert [d.meta["title"] for d in documents] == [titles[0], titles[2]]
+
+
+def test_redirects_and_lists_of_meanings_without_their_tags(tmp_path: Path) -> None:
+    dump(
+        tmp_path / "dewiki.xml.bz2",
+        page("A", "#WEITERLEITUNG [[B]] " + BODY),
+        page("BB", BODY + "__DISAMBIG__"),
+        page("CCC", BODY + "{{Begriffsklärung}}"),
+        page("DDDD", BODY),
+    )
+    documents, funnel = collect(tmp_path)
+    assert [d.meta["title"] for d in documents] == ["DDDD"]
+    assert rejected(funnel) == {"redirect": 1, "disambiguation page": 2}
+
+
+def test_page_of_two_megabytes_is_read(tmp_path: Path) -> None:
+    dump(tmp_path / "enwiki.xml.bz2", page("A", BODY * 8000), page("BB", BODY * 10_000))
+    started = time.process_time()
+    documents, funnel = collect(tmp_path)
+    assert time.process_time() - started < 20
+    assert len(documents) == 1 and len(documents[0].text) > 1_200_000
+    assert rejected(funnel) == {"page too large": 1}
 
 
 def test_large_page_is_refused(tmp_path: Path) -> None:
