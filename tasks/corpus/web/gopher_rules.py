@@ -71,7 +71,8 @@ class GopherRules:
     def _quality(self, text: str, lines: list[str]) -> tuple[str, Tokens | None]:
         """Why a page is of low quality, "" when it is not; the page's words then."""
         bounds = self._bounds
-        if more_than(text, 2 * bounds.gopher_max_words):  # a word here may be two there: "don't"
+        # So many are not worth holding; twice, for a token may be two of those (3.14, R&D).
+        if more_than(text, 2 * bounds.gopher_max_words):
             return "too many words", None
         tokens = Tokens.of(text)
         words = characters = with_letter = 0
