@@ -67,7 +67,7 @@ def require_sources(data: Path, parameters: CorpusParameters) -> None:
     from tasks.corpus.locate import locate_sources
     from tasks.corpus.mixture import SOURCES
 
-    if parameters.allow_missing_sources:
+    if parameters.allow_missing_sources or parameters.raw_url:  # a URL is listed by the flow
         return
     found = set(locate_sources(data))
     if parameters.github_packages:

@@ -8,7 +8,7 @@ from prefect import flow
 from prefect.artifacts import create_table_artifact
 from pydantic import BaseModel, ConfigDict, Field
 
-from flows.data import take_data
+from flows.data import DataFolder, take_data
 from flows.session import recorded
 from registry.artifacts import ArtifactRef
 from tasks.corpus.mixture import SOURCES
@@ -54,7 +54,11 @@ def preparation(parameters: PreparationParameters) -> ArtifactRef:
     by models of the Wikipedia read here.
     """
     with recorded("preparation", parameters) as run:
-        data = take_data(open_workplace(), run, parameters.data)
+        url = parameters.corpus.raw_url
+        if url:
+            data = DataFolder(root=url, sample=False)
+        else:
+            data = take_data(open_workplace(), run, parameters.data)
         documents: dict[str, ArtifactRef] = {}
         for source in SOURCES:
             raw = settled(

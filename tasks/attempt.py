@@ -111,7 +111,7 @@ class Attempt:
     key: str
     recipe: dict[str, Any]
     libraries: dict[str, str]
-    raw_root: Path | None
+    raw_root: Path | str | None
 
     def make(
         self,
@@ -206,6 +206,8 @@ class Attempt:
             return []
         if self.raw_root is None:
             raise ValueError(f"{self.stage.name} has raw inputs: run_stage needs their raw_root")
+        if isinstance(self.raw_root, str):
+            return []  # a URL: what is fetched is compared with the listing as it comes
         files = [file for listing in listings for file in read_listing(listing)]
         return stamp_files(self.raw_root, files, self.place.registry)
 

@@ -60,7 +60,7 @@ def run_stage(
     *,
     sample: bool = False,
     extra_recipe: Mapping[str, Any] | None = None,
-    raw_root: Path | None = None,
+    raw_root: Path | str | None = None,
 ) -> ArtifactRef | State:
     """Return the artifact of this recipe, building it only when it is not there.
 
@@ -70,7 +70,8 @@ def run_stage(
         sample: marks an artifact made from the generated sample (inherited by descendants).
         extra_recipe: facts beside the parameters that decide the result (a listing's hash).
         raw_root: data folder that the listings of the raw inputs are relative to. The store holds
-            their listings only, so the files themselves are checked before and after the build.
+            their listings only, so the files themselves are checked before and after the build;
+            those under a URL by who fetches them.
 
     Raises:
         RawFilesChanged: a raw file was written after it was listed; nothing is published.

@@ -34,14 +34,15 @@ class MissingSourceError(ValueError):
 class SourceWork:
     """One source's shards and where their steps' files lie: the same for every worker.
 
-    root: data folder. folder: work folder of the recipe.
+    root: data folder, or URL. folder: work folder of the recipe. hashes: sha256 of a URL's files.
     """
 
     source: str
-    root: Path
+    root: Path | str
     folder: Path
     shards: Sequence[Shard]
     parameters: CorpusParameters
+    hashes: Mapping[str, str]
 
     @property
     def surveyed(self) -> bool:
@@ -76,6 +77,7 @@ class SourceWork:
             "source": self.source,
             "root": str(self.root),
             "files": list(shard.files),
+            "hashes": {name: self.hashes[name] for name in shard.files if name in self.hashes},
             "parameters": self.parameters.model_dump(mode="json"),
             "folder": str(folder),
         }
@@ -85,10 +87,11 @@ class SourceWork:
 
 def source_work(
     source: str,
-    root: Path,
+    root: Path | str,
     sizes: Mapping[str, int],
     parameters: CorpusParameters,
     folder: Path,
+    hashes: Mapping[str, str],
 ) -> SourceWork:
     """The plan of a source's shards, noted in ``shards.json`` of its work folder.
 
@@ -99,16 +102,17 @@ def source_work(
     shards = plan_shards(reader, list(sizes), sizes, parameters.shard_megabytes * 1_000_000)
     (folder / "skips").mkdir(parents=True, exist_ok=True)
     atomic_write_json(folder / "shards.json", plan_rows(shards))
-    return SourceWork(source, root, folder, shards, parameters)
+    return SourceWork(source, root, folder, shards, parameters, hashes)
 
 
 def build_source(
     source: str,
-    root: Path,
+    root: Path | str,
     sizes: Mapping[str, int],
     parameters: CorpusParameters,
     context: StageContext,
     executor: Executor | None = None,
+    hashes: Mapping[str, str] | None = None,
 ) -> StageResult:
     """Read the dumps of one source into ``context.out``.
 
@@ -116,9 +120,10 @@ def build_source(
     ``funnel_shards.json``, ``licenses.json`` and ``bad_files.json``.
 
     Args:
-        root: data folder. sizes: the source's files in order, paths relative to it as
-            `locate_sources` writes them, with their bytes.
+        root: data folder, or a URL (see `tasks.corpus.remote`). sizes: the source's files in order,
+            paths relative to it as `locate_sources` writes them, with their bytes.
         executor: where shards are read; by default what the parameters say.
+        hashes: sha256 by file, needed where the root is a URL: files are compared as they come.
 
     Raises:
         BadFileError: a file cannot be read and ``strict`` is set.
@@ -127,7 +132,7 @@ def build_source(
     started = time.monotonic()
     given_up: list[str] = []
     executor = executor or choose_executor(parameters, context, given_up)
-    work = source_work(source, root, sizes, parameters, context.work)
+    work = source_work(source, root, sizes, parameters, context.work, hashes or {})
     if work.surveyed:
         jobs = (work.survey_job(shard) for shard in work.shards)
         for done, _ in enumerate(executor.run(jobs), 1):
@@ -147,7 +152,7 @@ def build_source(
     if not merged.documents:
         message = (
             f"source {source!r} gave no documents from {len(sizes)} files under"
-            f" {root / 'corpus' / source}"
+            f" {root}/corpus/{source}"
         )
         if not parameters.allow_missing_sources:
             raise MissingSourceError(

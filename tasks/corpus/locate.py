@@ -15,6 +15,11 @@ from tasks.corpus.mixture import SOURCES
 _NOTES = {"sources.md", "readme", "readme.md", "readme.txt", "license", "checksums", "sha256sums"}
 
 
+def is_note(name: str) -> bool:
+    """Whether a file's name says that it is about the data."""
+    return name.lower() in _NOTES
+
+
 def corpus_folder(root: Path) -> Path:
     """Where the sources' folders are: ``<root>/corpus``.
 

@@ -15,6 +15,7 @@ from tasks.context import StageContext, StageResult, atomic_write_text
 from tasks.corpus.locate import corpus_folder, locate_sources
 from tasks.corpus.mixture import SOURCES
 from tasks.corpus.parameters import CorpusParameters, SourceRules
+from tasks.corpus.remote import remote_rows
 from tasks.runner import RunContext, Stage, open_workplace, run_stage
 
 RAW_VERSION = 1
@@ -93,10 +94,12 @@ def raw_rows(source: str, parameters: CorpusParameters, root: Path) -> list[dict
     from tasks.corpus.sources import packages
 
     assert source in SOURCES
-    folder = corpus_folder(root) / source
     rows: list[dict[str, str | int]] = []
-    wanted = set(locate_sources(root).get(source, []))
-    if wanted:
+    if parameters.raw_url:
+        folder: Path | str = parameters.raw_url
+        rows = remote_rows(parameters.raw_url, source)
+    elif wanted := set(locate_sources(root).get(source, [])):
+        folder = corpus_folder(root) / source
         prefix = f"corpus/{source}/"
         found = fingerprint(folder, open_workplace().registry)
         rows = [
@@ -104,6 +107,8 @@ def raw_rows(source: str, parameters: CorpusParameters, root: Path) -> list[dict
             for file in found
             if prefix + file.path in wanted
         ]
+    else:
+        folder = corpus_folder(root) / source
     if source == "github" and parameters.github_packages:
         rows += packages.fingerprints()
     if not rows and not parameters.allow_missing_sources:
@@ -129,8 +134,12 @@ def prepare_source(
     from tasks.corpus.build import build_source
 
     def build(inputs: dict[str, Path], context: StageContext) -> StageResult:
-        sizes = {file.path: file.size for file in read_listing(inputs["raw"] / FINGERPRINTS)}
-        return build_source(source, Path(root), sizes, parameters, context)
+        listed = read_listing(inputs["raw"] / FINGERPRINTS)
+        sizes = {file.path: file.size for file in listed}
+        hashes = {file.path: file.sha256 for file in listed} if parameters.raw_url else {}
+        return build_source(source, place, sizes, parameters, context, hashes=hashes)
+
+    place: Path | str = parameters.raw_url or Path(root)
 
     return run_stage(
         documents_stage(source),
@@ -138,7 +147,7 @@ def prepare_source(
         {"raw": raw},
         run,
         build,
-        raw_root=Path(root),
+        raw_root=place,
     )
 
 

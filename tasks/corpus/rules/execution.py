@@ -42,6 +42,16 @@ class ExecutionRules(BaseModel):
         json_schema_extra={"recipe": False},
     )
 
+    raw_url: str | None = Field(
+        None,
+        title="URL of the raw dumps",
+        description="fsspec URL of a folder with the sources' folders (commoncrawl/, books/ ...);"
+        " its files are fetched shard by shard. Empty: corpus/ of the data folder. Credentials come"
+        " from the environment, never from here.",
+        pattern=r"^[a-z][a-z0-9+.-]*://[^@]*$",
+        json_schema_extra={"recipe": False},
+    )
+
     def worker_processes(self) -> int:
         """``workers``, or the cores this process may use."""
         return self.workers or len(os.sched_getaffinity(0))

@@ -90,8 +90,8 @@ def test_a_dump_that_changes_while_it_is_read_is_not_published(
     raw = settled(fingerprint_source.fn("c4", parameters, str(root), False, run))
     real = build.build_source
 
-    def change(*arguments: Any) -> StageResult:
-        result = real(*arguments)
+    def change(*arguments: Any, **options: Any) -> StageResult:
+        result = real(*arguments, **options)
         dump.write_text(json.dumps({"text": "Another one"}))
         return result
 
@@ -100,6 +100,35 @@ def test_a_dump_that_changes_while_it_is_read_is_not_published(
         prepare_source.fn("c4", parameters, raw, str(root), run)
     monkeypatch.undo()
     assert not (tmp_path / "home/store/documents").exists()
+
+
+def test_dumps_behind_a_url_give_the_same_documents(tmp_path: Path, run: RunContext) -> None:
+    folder = tmp_path / "data/corpus/c4"
+    folder.mkdir(parents=True)
+    for name in ("a.jsonl", "b.jsonl", "SOURCES.md", ".hidden"):
+        (folder / name).write_text(json.dumps({"text": f"A text of {name}."}))
+    local = CorpusParameters(allow_missing_sources=True)
+    far = CorpusParameters(allow_missing_sources=True, raw_url=f"file://{tmp_path}/data/corpus")
+    made = []
+    for parameters, root in ((local, str(tmp_path / "data")), (far, far.raw_url or "")):
+        raw = settled(fingerprint_source.fn("c4", parameters, root, False, run))
+        made.append(settled(prepare_source.fn("c4", parameters, raw, root, run)))
+    assert made[0] == made[1]  # one listing, one artifact: the second was there
+    assert fingerprint_source.fn("books", far, far.raw_url or "", False, run) is None
+    (folder / "b.jsonl").write_text(json.dumps({"text": "Other text."}))
+    raw = settled(fingerprint_source.fn("c4", far, far.raw_url or "", False, run))
+    other = settled(prepare_source.fn("c4", far, raw, far.raw_url or "", run))
+    assert other.digest != made[0].digest
+    (folder / "b.jsonl").write_text(json.dumps({"text": "Changed since."}))
+    fresh = far.model_copy(update={"seed": 1})
+    with pytest.raises(ValueError, match=r"corpus/c4/b\.jsonl under file://.*is not the file"):
+        prepare_source.fn("c4", fresh, raw, far.raw_url or "", run)
+    (folder / "b.jsonl").unlink()
+    with pytest.raises(ValueError, match=r"corpus/c4/b\.jsonl is gone"):
+        prepare_source.fn("c4", fresh, raw, far.raw_url or "", run)
+    unknown = far.model_copy(update={"raw_url": "nosuch://bucket/corpus"})
+    with pytest.raises(ValueError, match="nosuch://bucket/corpus"):
+        fingerprint_source.fn("c4", unknown, "", False, run)
 
 
 def test_dumps_with_names_that_are_no_utf8_go_through_the_chain(
