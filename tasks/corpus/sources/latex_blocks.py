@@ -3,12 +3,13 @@ r"""Blocks that a paper declares to be verbatim text or comments: names of its o
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from tasks.corpus.sources.latex_groups import braced
 
 MAX_NAMES = 50
+MAX_UNCLOSED = 100
 
 _NAME = r"[A-Za-z][A-Za-z0-9]{0,49}\*?"
 _VERBATIM = re.compile(
@@ -54,11 +55,8 @@ def own_blocks(texts: Iterable[str]) -> Blocks:
             continue
         for match in _VERBATIM.finditer(text):
             verbatim.add(match["name"] or match["alias"] or f"{match['language']}code")
-        for match in _ENVIRONMENT.finditer(text):
-            body = braced(text, match.end())
-            use = _BODY.search(body[0]) if body else None
-            if use is not None:
-                (verbatim if use["verbatim"] else comment).add(match["name"])
+        for name, use in _environments(text):
+            (verbatim if use == "verbatim" else comment).add(name)
         comment.update(match["name"] for match in _COMMENT.finditer(text))
         marks.update(match[1] or match[2] for match in _SHORT.finditer(text))
     comment -= verbatim
@@ -70,3 +68,21 @@ def own_blocks(texts: Iterable[str]) -> Blocks:
         tuple(sorted(comment)[:MAX_NAMES]),
         "".join(mark for mark in kept if mark not in "\\{}%$&"),
     )
+
+
+def _environments(text: str) -> Iterator[tuple[str, str]]:
+    """Environments whose begin starts verbatim text or a comment, and which of the two."""
+    behind = unclosed = 0
+    for match in _ENVIRONMENT.finditer(text):
+        if match.start() < behind:
+            continue
+        body = braced(text, match.end())
+        if body is None:
+            unclosed += 1
+            if unclosed > MAX_UNCLOSED:
+                return
+            continue
+        behind = body[1]
+        use = _BODY.search(body[0])
+        if use is not None:
+            yield match["name"], "verbatim" if use["verbatim"] else "comment"
