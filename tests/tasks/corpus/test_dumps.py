@@ -12,6 +12,8 @@ import pytest
 from tasks.corpus.documents import Document, Funnel
 from tasks.corpus.locate import locate_sources
 from tasks.corpus.parameters import CorpusParameters
+from tasks.corpus.sources import commoncrawl
+from tests.tasks.corpus.crawl import read_sharded
 
 pytestmark = pytest.mark.data
 Read = Callable[..., tuple[list[Document], Funnel]]
@@ -85,6 +87,37 @@ def test_headers_that_end_in_line_feeds(read: Read) -> None:
     assert documents == [] and not funnel.bad_files
     assert entry(funnel, "html") == (29, 29)
     assert rejected(funnel, "language")["language ja"] >= 10
+
+
+def test_damaged_and_odd_files_give_the_pages_that_can_be_had(read: Read) -> None:
+    expected = {
+        "cc_net-sample.wet.txt": (3, 1),  # saved anew: its lengths are not those of its records
+        "warcio-example-bad.warc.gz.bad": (1, 0),
+        "warcio-example-iana.org-chunked.warc": (1, 1),
+        "dolma-sample-0000.warc.gz": (22, 21),  # its addresses stand in angle brackets
+        "dolma-sample-0001.warc.gz": (15, 13),
+        "aut-example.warc.gz": (94, 57),
+    }
+    for name, (pages, kept) in expected.items():
+        documents, funnel = read("commoncrawl", f"/{name}")
+        assert (entry(funnel, "extract")[0], len(documents)) == (pages, kept), name
+        assert not funnel.bad_files and all(d.uri.startswith("http") for d in documents)
+    _, funnel = read("commoncrawl", "warcio-example-trunc.warc")
+    assert [(row["reason"], row["offset"]) for row in funnel.bad_files] == [
+        ("malformed WARC", 1197)
+    ]
+    assert entry(funnel, "read") == (4, 0)
+
+
+def test_shards_of_the_crawl_change_nothing(read: Read, arriero_data: Path, tmp_path: Path) -> None:
+    documents, funnel = read("commoncrawl")
+    files = sorted({row["path"] for row in funnel.bad_files} | {d.meta["file"] for d in documents})
+    alone, funnel = read("commoncrawl", *files)
+    parameters = CorpusParameters(workers=1)
+    shards = [files[:1], files[1:4], files[4:]]
+    sharded, total = read_sharded(commoncrawl, arriero_data, shards, parameters, tmp_path)
+    assert [vars(d) for d in sharded] == [vars(d) for d in alone]
+    assert total.rows() == funnel.rows() and total.bad_files == funnel.bad_files
 
 
 def test_c4_records(read: Read) -> None:

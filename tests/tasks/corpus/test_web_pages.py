@@ -13,9 +13,11 @@ from typing import Any
 
 import brotli
 import pytest
+from resiliparse.parse.html import HTMLTree
 
 from tasks.corpus.funnel import Funnel
 from tasks.corpus.rules.web import ExtractionRules
+from tasks.corpus.sources import html
 from tasks.corpus.sources.pages import Page, pages
 from tasks.corpus.sources.responses import read_response
 from tests.tasks.corpus.crawl import arc, article, http, members, record, rejected, sentence, wet
@@ -222,3 +224,16 @@ def test_trafilatura_takes_the_place_of_resiliparse(
     found, funnel = read(tmp_path, data, web_extractor="trafilatura")
     assert [page.text for page in found] == ["By the other one."]
     assert rejected(funnel, "extract") == {"no main content": 1}
+
+
+@pytest.mark.parametrize(
+    "unit",
+    ["<div>", "<b><div>", "<div><!--</div>-->", "<div title='\">'>", "<div></span>", "<p><b>a</b>",
+     "<div><script></div></script>", "<svg><style></div></style>", "<table><tr><td>", "<div><br>",
+     "<div><script><!--<script></script></div>--></script>", "<math><div>", "<div></div>"],
+)  # fmt: skip
+@pytest.mark.parametrize("times", [600, 2500])
+def test_depth_is_told_from_markup_as_from_the_tree(unit: str, times: int) -> None:
+    tree = HTMLTree.parse(f"<html><body>{unit * times}x")
+    told = html._deep_markup(tree.document.html)
+    assert told is None or told == html._deep(tree.document)
