@@ -6,13 +6,13 @@ The order is that of the funnel: read, license, path, lines, alphanumeric, token
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tasks.corpus.documents import Document
 from tasks.corpus.funnel import Funnel
 from tasks.corpus.parameters import CorpusParameters
+from tasks.corpus.sources.characters import count
 from tasks.corpus.sources.code_languages import LANGUAGES, extension_of
 from tasks.corpus.sources.headers import without_license_header
 from tasks.corpus.sources.licenses import chosen, permitted, refusal
@@ -24,7 +24,6 @@ _ARCHIVES = frozenset(
     ("7z", "br", "bz2", "gz", "jar", "lz4", "nupkg", "rar", "tar", "tgz", "txz", "war", "whl", "xz")
     + ("zip", "zst")
 )
-_TOKEN = re.compile(r"\w+|[^\w\s]+")
 
 
 @dataclass(frozen=True)
@@ -133,11 +132,10 @@ def _failed(
         return "lines", "line too long"
     if len(text) / len(lines) > parameters.code_mean_line:
         return "lines", "mean line too long"
-    alphanumeric = sum(map(str.isalnum, text))
-    if alphanumeric < parameters.code_alphanumeric * len(text):
+    counts = count(text)
+    if counts.alphanumeric < parameters.code_alphanumeric * len(text):
         return "alphanumeric", "too few letters and digits"
-    letters = sum(map(str.isalpha, text))
-    if letters < parameters.code_letters_per_token * len(_TOKEN.findall(text)):
+    if counts.letters < parameters.code_letters_per_token * counts.tokens:
         return "tokens", "too few letters per token"
     if not body.strip():
         return "header", "nothing but a header"

@@ -100,6 +100,7 @@ def test_nothing_is_lost_100000_deep(opening: str) -> None:
     ["<a ", '<a x="', "<a x='", "<!--", "<!", "<script>", "</script", "<style x",
      "<script></script", "<sup>x", "a<sup>b</sup>", "a<sub>", "&", "&#", "&lt;", "<pre>",
      "<pre>\n", "</pre>", "<br>",
+     "<pre>\n", "</pre>", "<br>",
      "<li>a<pre>\n\n", "<img alt", '<img alt="', "<", ">", "</", "<td>", "<tr><td>x", "\n ", " ",
      "<ol start=999999999><li>x\n", "<ol><li></ul>", "</ol>", "x<p", "='\"", "<p x=",
      "<pre>\n<li>"],
