@@ -10,7 +10,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from tasks.corpus.chain import check_chain
 from tasks.corpus.clusters import cluster
 from tasks.corpus.dedup import first_of_files, leading_digests
 from tasks.corpus.documents import document_files
-from tasks.corpus.execute import Executor, Job
+from tasks.corpus.execute import Executor, Job, kept
 from tasks.corpus.executors import choose_executor
 from tasks.corpus.funnel import Funnel
 from tasks.corpus.mixture import SOURCES, mixture
@@ -72,58 +72,18 @@ def build_corpus(
     """
     parts = _parts(inputs, parameters)
     present = list(dict.fromkeys(part.source for part in parts))
-    executor = executor or choose_executor(parameters, context, [])
     work = context.work
-    signed = (
-        Job(
-            f"{STEPS}:sign_documents",
-            {
-                "path": str(part.path),
-                "seed": parameters.seed,
-                "folder": str(work / "sign" / part.name),
-            },
-        )
-        for part in parts
-    )
-    for done, _ in enumerate(executor.run(signed), 1):
-        context.progress(0.5 * done / len(parts), f"signed {done} of {len(parts)} files")
-    decided = once(work / "decided", lambda out: _decide(parts, parameters, work / "sign", out))
-    context.progress(0.55, "duplicates and split decided")
-    names = [FILTERS[Fate[name]][0] for name in decided["filters"]]
-    jobs = (
-        Job(
-            f"{STEPS}:write_file",
-            {
-                "path": str(part.path),
-                "source": part.source,
-                "fates": str(work / "decided" / f"{part.name}.npy"),
-                "filters": names,
-                "folder": str(work / "write" / part.name),
-            },
-        )
-        for part in parts
-    )
-    funnels = {name: Funnel(name) for name in present}
-    licenses: Counter[str] = Counter()
-    counts = {split: dict.fromkeys(present, 0) for split in ("train", "validation")}
-    by_shard: list[dict[str, Any]] = []
-    for done, (part, said) in enumerate(zip(parts, executor.run(jobs), strict=True), 1):
-        for split in ("train", "validation", "rejected"):
-            if said[split]:
-                place = context.out / split / part.source / part.path.name
-                place.parent.mkdir(parents=True, exist_ok=True)
-                os.link(work / "write" / part.name / f"{split}.parquet", place)
-        for split, documents in counts.items():
-            documents[part.source] += said[split]
-        licenses += Counter(said["licenses"])
-        funnels[part.source].merge(Funnel.from_rows(part.source, said["funnel"]))
-        by_shard += [{"shard": int(part.path.stem), **row} for row in said["funnel"]]
-        context.progress(0.55 + 0.44 * done / len(parts), f"wrote {done} of {len(parts)} files")
-    rows = _funnel_rows(inputs, funnels, counts["train"])
+    with kept(executor or choose_executor(parameters, context, [])) as crew:
+        _sign(parts, parameters, context, crew)
+        decided = once(work / "decided", lambda out: _decide(parts, parameters, work / "sign", out))
+        context.progress(0.55, "duplicates and split decided")
+        written = _write(parts, decided, context, crew)
+    counts = written.counts
+    rows = _funnel_rows(inputs, written.funnels, counts["train"])
     mix = mixture(name for name, documents in counts["train"].items() if documents)
     atomic_write_json(context.out / "funnel.json", rows)
-    atomic_write_json(context.out / "funnel_shards.json", by_shard)
-    atomic_write_json(context.out / "licenses.json", dict(sorted(licenses.items())))
+    atomic_write_json(context.out / "funnel_shards.json", written.by_shard)
+    atomic_write_json(context.out / "licenses.json", dict(sorted(written.licenses.items())))
     atomic_write_json(context.out / "mixture.json", mix)
     return StageResult(
         counts={
@@ -154,6 +114,72 @@ def _parts(inputs: Mapping[str, Path], parameters: CorpusParameters) -> list[Par
             " mixture over the others."
         )
     return parts
+
+
+@dataclass
+class _Written:
+    """What the files of all parts say together; counts are documents by split and source."""
+
+    funnels: dict[str, Funnel]
+    counts: dict[str, dict[str, int]]
+    licenses: Counter[str] = field(default_factory=Counter)
+    by_shard: list[dict[str, Any]] = field(default_factory=list)
+
+
+def _sign(
+    parts: Sequence[Part], parameters: CorpusParameters, context: StageContext, crew: Executor
+) -> None:
+    jobs = (
+        Job(
+            f"{STEPS}:sign_documents",
+            {
+                "path": str(part.path),
+                "seed": parameters.seed,
+                "folder": str(context.work / "sign" / part.name),
+            },
+        )
+        for part in parts
+    )
+    for done, _ in enumerate(crew.run(jobs), 1):
+        context.progress(0.5 * done / len(parts), f"signed {done} of {len(parts)} files")
+
+
+def _write(
+    parts: Sequence[Part], decided: Mapping[str, Any], context: StageContext, crew: Executor
+) -> _Written:
+    """Have every part's files written, and link them into the artifact."""
+    filters = [FILTERS[Fate[name]][0] for name in decided["filters"]]
+    jobs = (
+        Job(
+            f"{STEPS}:write_file",
+            {
+                "path": str(part.path),
+                "source": part.source,
+                "fates": str(context.work / "decided" / f"{part.name}.npy"),
+                "filters": filters,
+                "folder": str(context.work / "write" / part.name),
+            },
+        )
+        for part in parts
+    )
+    present = list(dict.fromkeys(part.source for part in parts))
+    written = _Written(
+        {name: Funnel(name) for name in present},
+        {split: dict.fromkeys(present, 0) for split in ("train", "validation")},
+    )
+    for done, (part, said) in enumerate(zip(parts, crew.run(jobs), strict=True), 1):
+        for split in ("train", "validation", "rejected"):
+            if said[split]:
+                place = context.out / split / part.source / part.path.name
+                place.parent.mkdir(parents=True, exist_ok=True)
+                os.link(context.work / "write" / part.name / f"{split}.parquet", place)
+        for split, documents in written.counts.items():
+            documents[part.source] += said[split]
+        written.licenses += Counter(said["licenses"])
+        written.funnels[part.source].merge(Funnel.from_rows(part.source, said["funnel"]))
+        written.by_shard += [{"shard": int(part.path.stem), **row} for row in said["funnel"]]
+        context.progress(0.55 + 0.44 * done / len(parts), f"wrote {done} of {len(parts)} files")
+    return written
 
 
 def _decide(

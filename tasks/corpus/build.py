@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tasks.context import StageContext, StageResult, atomic_write_json
 from tasks.corpus.chain import check_chain
-from tasks.corpus.execute import Executor, Job
+from tasks.corpus.execute import Executor, Job, kept
 from tasks.corpus.executors import choose_executor
 from tasks.corpus.funnel import Funnel
 from tasks.corpus.merge import Merged, ReadShard, merge_shards
@@ -131,19 +131,21 @@ def build_source(
     """
     started = time.monotonic()
     given_up: list[str] = []
-    executor = executor or choose_executor(parameters, context, given_up)
+    chosen = executor or choose_executor(parameters, context, given_up)
     work = source_work(source, root, sizes, parameters, context.work, hashes or {})
-    if work.surveyed:
-        jobs = (work.survey_job(shard) for shard in work.shards)
-        for done, _ in enumerate(executor.run(jobs), 1):
-            context.progress(
-                0.5 * done / len(work.shards), f"{source}: {done} of {len(work.shards)} surveyed"
-            )
-        for _ in executor.run([work.decide_job()]):
-            context.progress(0.5, f"{source}: decided")
-    merged = merge_shards(
-        source, _read(work, executor, context), parameters.cap(source), context.out
-    )
+    with kept(chosen) as crew:
+        if work.surveyed:
+            jobs = (work.survey_job(shard) for shard in work.shards)
+            for done, _ in enumerate(crew.run(jobs), 1):
+                context.progress(
+                    0.5 * done / len(work.shards),
+                    f"{source}: {done} of {len(work.shards)} surveyed",
+                )
+            for _ in crew.run([work.decide_job()]):
+                context.progress(0.5, f"{source}: decided")
+        merged = merge_shards(
+            source, _read(work, crew, context), parameters.cap(source), context.out
+        )
     funnel = merged.funnel
     if merged.capped:
         funnel.note(f"{source}: stopped at its cap; what follows was not read.")

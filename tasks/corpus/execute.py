@@ -15,7 +15,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -80,14 +81,29 @@ class LocalExecutor:
     record_seconds: float = 120.0
     megabytes: int = 8192
     given_up: Given = _no_report
+    crew: _Crew | None = None
 
     def run(self, jobs: Iterable[Job]) -> Iterator[Any]:
+        if self.crew is not None:
+            yield from self.crew.run(iter(jobs))
+            return
+        with self.kept() as own:
+            yield from own.run(jobs)
+
+    @contextmanager
+    def kept(self) -> Iterator[LocalExecutor]:
+        """This executor with processes that serve one `run` after another, until the end."""
         with tempfile.TemporaryDirectory(prefix="workers-") as folder:
             crew = _Crew(self, Path(folder))
             try:
-                yield from crew.run(iter(jobs))
+                yield replace(self, crew=crew)
             finally:
                 crew.end()
+
+
+def kept(executor: Executor) -> AbstractContextManager[Executor]:
+    """The executor for several steps: one that starts processes keeps them from step to step."""
+    return executor.kept() if isinstance(executor, LocalExecutor) else nullcontext(executor)
 
 
 @dataclass
@@ -112,8 +128,20 @@ class _Crew:
     results: dict[int, Any] = field(default_factory=dict)
     started: int = 0
 
+    def dismiss(self) -> None:
+        """End what still works, for nobody waits for it."""
+        for worker in [worker for worker in self.workers if worker.job is not None]:
+            self._discard(worker)
+        self.results.clear()
+
     def run(self, jobs: Iterator[Job]) -> Iterator[Any]:
         """Results in order; a new job is drawn when a worker is free and the window is open."""
+        try:
+            yield from self._run(jobs)
+        finally:
+            self.dismiss()
+
+    def _run(self, jobs: Iterator[Job]) -> Iterator[Any]:
         drawn, given, open_ = 0, 0, True
         while True:
             while (

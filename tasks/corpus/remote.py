@@ -16,7 +16,6 @@ from typing import Any
 import fsspec
 
 from registry.files import portable_name
-from registry.fingerprints import RawFilesChanged
 from tasks.corpus.locate import is_note
 
 CHUNK = 1 << 20
@@ -68,6 +67,8 @@ def fetched(
     Raises:
         RawFilesChanged: a file is gone, or not the one listed.
     """
+    from registry.fingerprints import RawFilesChanged  # a worker starts sooner without a database
+
     system, base = _open(url)
     with tempfile.TemporaryDirectory(prefix="fetched-", dir=work) as folder:
         for name in files:
