@@ -17,13 +17,10 @@ _BUFFER = 1 << 20
 
 def sources_of(corpus: Path, split: str) -> dict[str, list[Path]]:
     """Parquet files of a split by source, both sorted by name; empty when the split has none."""
-    found: dict[str, list[Path]] = {}
-    for path in sorted((corpus / split).glob("*")):
-        if path.suffix == ".parquet":  # one file per source, as corpora were written before
-            found[path.stem] = [path]
-        elif files := sorted(path.glob("*.parquet")):
-            found[path.name] = files
-    return found
+    found = {
+        path.name: sorted(path.glob("*.parquet")) for path in sorted((corpus / split).glob("*"))
+    }
+    return {source: files for source, files in found.items() if files}
 
 
 def mixture_weights(corpus: Path) -> dict[str, float]:

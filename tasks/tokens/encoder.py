@@ -8,20 +8,23 @@ what stands left and what stands right are encoded independently, and a text may
    character. Trained with ``split_by_whitespace``, none has;
 2. before and behind a line break, when no piece of more than one character holds one. Trained on
    lines, none does; it becomes its byte;
-3. before and behind a digit, and between a letter and what is no letter, when no piece of more
-   than one character holds a digit or both kinds. Trained with ``split_digits`` and
-   ``split_by_unicode_script``, none does for the letters named here.
+3. before and behind a digit that no piece of more than one character holds (``split_digits``);
+4. between a sign and what is none. Signs are ASCII's punctuation and all characters that pieces
+   hold side by side with a sign: other punctuation, but no letters with
+   ``split_by_unicode_script``.
 
-All are looked up in the vocabulary, not assumed: a model that breaks 3 is cut at spaces and lines
-only; one that breaks 1 or 2, is no BPE or has symbols of the user encodes whole documents. What
-is between two cuts, a word or its punctuation with the spaces before it, is asked of SentencePiece
-the first time and kept.
+All are read from the vocabulary, not assumed: a model that breaks 1 or 2, is no BPE, changes text
+or has symbols of the user encodes whole documents. What is between two cuts, a word or its
+punctuation with the spaces before it, is asked of SentencePiece the first time and kept.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import string
+from collections.abc import Iterator, Sequence, Set
+from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -30,26 +33,17 @@ import numpy as np
 from model.tokenizer import Tokenizer
 
 SPACE = "\u2581"  # SentencePiece's space; the character itself is a space to it as well
-KEPT_WORDS = 1 << 19
-"""Words kept by one encoder, about 100 MB; all are forgotten when they are more."""
+KEPT_WORDS = 1 << 17
+"""Words in one of the two generations that an encoder keeps, about 25 MB each."""
 KEPT_CHARACTERS = 64
 """Longest word that is kept: longer ones hardly come again."""
 WINDOW = 1 << 20
 """Characters of a document that are cut into words at a time."""
 RUN = 1 << 16
 """A word of more characters (base64, a line of Chinese) is cut further where no piece reaches."""
-# Latin, Greek, Cyrillic and their accents.
-_LETTERS = r"A-Za-z\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f\u0300-\u036f\u0388-\u052f"
-_FINE = re.compile(rf" *[{_LETTERS}]+| *[^{_LETTERS}0-9 \n]+|\n+|[0-9]| +")
-_COARSE = re.compile(r" *[^ \n]+|\n+| +")
-# Where a window may end.
-_FINE_CUT = re.compile(r"(?<=[^ ]) |\n|[0-9]")
-_COARSE_CUT = re.compile(r"(?<=[^ ]) |\n")
-# Places in a piece that the cuts rule out.
 _REACHES_SPACE = re.compile(f"[^{SPACE}]{SPACE}")
-_REACHES_KIND = re.compile(
-    rf"[0-9].|.[0-9]|[{_LETTERS}][^{_LETTERS}]|[^{_LETTERS}{SPACE}][{_LETTERS}]", re.DOTALL
-)
+_LEARNED, _CONTROLS = 1, {2, 3, 6}  # SentencePiece's types of pieces: unknown, control, byte
+_BPE = 2
 
 
 def token_dtype(vocab_size: int) -> np.dtype[Any]:
@@ -66,10 +60,10 @@ class DocumentEncoder:
         self._bos = self._bytes([self.tokenizer.bos_id])
         self._eos = self._bytes([self.tokenizer.eos_id])
         self._ids = self.tokenizer.processor.encode
-        pieces = _bpe_pieces(self.tokenizer)
-        self._cuts = _cuts_of(pieces or [])
+        pieces = _pieces(path)
         # Characters that some piece holds side by side.
-        self._joined = {p[k : k + 2] for p in pieces or () for k in range(len(p) - 1)}
+        self._joined = {a + b for piece in pieces for a, b in pairwise(piece)}
+        self._cuts = _cuts_of(pieces, self._joined) if pieces else None
         self._words = _Words(self)
         # Encoded before a word that has no space in front: it takes SentencePiece's own space, and
         # nothing joins it.
@@ -127,45 +121,63 @@ class DocumentEncoder:
 
 
 class _Words(dict[str, bytes]):
-    """Tokens of the words seen so far; asks the encoder for others."""
+    """Tokens of the words seen lately; asks the encoder for others.
+
+    When there are ``KEPT_WORDS``, they become the old generation and the one before is forgotten;
+    a word of the old generation that is asked for is young again. So frequent words stay.
+    """
 
     def __init__(self, encoder: DocumentEncoder) -> None:
         super().__init__()
         self._encoder = encoder
+        self._old: dict[str, bytes] = {}
 
     def __missing__(self, word: str) -> bytes:
-        tokens = self._encoder.encode_word(word)
+        tokens = self._old.get(word)
+        if tokens is None:
+            tokens = self._encoder.encode_word(word)
         if len(word) <= KEPT_CHARACTERS:
             if len(self) >= KEPT_WORDS:
+                self._old = dict(self)
                 self.clear()
             self[word] = tokens
         return tokens
 
 
-def _bpe_pieces(tokenizer: Tokenizer) -> list[str] | None:
-    """The learned pieces of a BPE model with SentencePiece's space in front; None for others."""
-    processor = tokenizer.processor
-    learned = [
-        token
-        for token in range(tokenizer.vocab_size)
-        if not (
-            processor.is_control(token) or processor.is_unknown(token) or processor.is_byte(token)
-        )
-    ]
-    # The scores of BPE are 0, -1, -2 ... in the order of learning, characters last.
-    if any(processor.get_score(token) != -rank for rank, token in enumerate(learned)):
-        return None
-    if any(processor.is_unused(token) for token in learned):
-        return None
-    if processor.normalize(" a  b ") != SPACE + " a  b ".replace(" ", SPACE):
-        return None
-    return [processor.id_to_piece(token) for token in learned]
+def _pieces(path: Path) -> list[str]:
+    """The learned pieces of a BPE model that takes text as it is; none of another model."""
+    proto = import_module("sentencepiece.sentencepiece_model_pb2").ModelProto()
+    proto.ParseFromString(path.read_bytes())
+    normalizer, trainer = proto.normalizer_spec, proto.trainer_spec
+    plain = normalizer.add_dummy_prefix and normalizer.escape_whitespaces
+    changed = normalizer.precompiled_charsmap or normalizer.remove_extra_whitespaces
+    if trainer.model_type != _BPE or trainer.treat_whitespace_as_suffix or changed or not plain:
+        return []
+    if any(piece.type not in {_LEARNED, *_CONTROLS} for piece in proto.pieces):
+        return []
+    return [piece.piece for piece in proto.pieces if piece.type == _LEARNED]
 
 
-def _cuts_of(pieces: list[str]) -> tuple[re.Pattern[str], re.Pattern[str]] | None:
-    """What a text may be cut into and where, given the pieces; None when it must stay whole."""
-    if not pieces or any(_REACHES_SPACE.search(p) or (len(p) > 1 and "\n" in p) for p in pieces):
+def _cuts_of(
+    pieces: Sequence[str], joined: Set[str]
+) -> tuple[re.Pattern[str], re.Pattern[str]] | None:
+    """What a text may be cut into, and where a window of it may end; None when it stays whole."""
+    if any(_REACHES_SPACE.search(pair) or "\n" in pair for pair in joined):
         return None
-    if any(map(_REACHES_KIND.search, pieces)):
-        return _COARSE, _COARSE_CUT
-    return _FINE, _FINE_CUT
+    beside: dict[str, set[str]] = {}
+    for pair in joined:
+        left, right = pair[0], pair[1]
+        if left != SPACE:
+            beside.setdefault(left, set()).add(right)
+            beside.setdefault(right, set()).add(left)
+    held = {character for piece in pieces if len(piece) > 1 for character in piece}
+    digits = "".join(digit for digit in string.digits if digit not in held)
+    signs, reached = set(string.punctuation), list(string.punctuation)
+    while reached:
+        more = beside.get(reached.pop(), set()) - signs
+        signs |= more
+        reached += more
+    sign = re.escape("".join(sorted(signs)))
+    words = rf" *[^{sign}{digits} \n]+| *[{sign}]+|\n+| +" + (rf"|[{digits}]" if digits else "")
+    ends = r"(?<=[^ ]) |\n" + (rf"|[{digits}]" if digits else "")
+    return re.compile(words), re.compile(ends)

@@ -25,6 +25,8 @@ import pyarrow.parquet as pq
 
 from registry.files import hash_file
 from tasks.context import atomic_write_json, fsync_directory
+from tasks.corpus.execute import Job
+from tasks.corpus.guard import Guard
 from tasks.tokens.corpus import group_batches, text_bytes
 from tasks.tokens.encoder import DocumentEncoder
 
@@ -64,18 +66,21 @@ class Part:
     def rows(self) -> int:
         return self.stop - self.start
 
+    def job(self) -> Job:
+        """The part as a job of an executor; its result is what `encode_job` returns."""
+        arguments = {
+            "file": str(self.file),
+            "groups": list(self.groups),
+            "start": self.start,
+            "stop": self.stop,
+            "tokenizer": str(self.tokenizer),
+            "folder": str(self.folder),
+        }
+        return Job("tasks.tokens.parts:encode_job", arguments)
+
 
 Counts = dict[str, dict[str, int]]
 """Per language what ``COUNTED`` names."""
-
-
-@dataclass(frozen=True)
-class EncodedPart:
-    """A part's folder, what is in it, and whether an earlier attempt had made it."""
-
-    folder: Path
-    counts: Counts
-    resumed: bool
 
 
 def part_bytes(files: Sequence[Path]) -> int:
@@ -122,15 +127,31 @@ def _ranges(file: pq.ParquetFile, size: int) -> Iterator[tuple[tuple[int, ...], 
         yield tuple(groups), 0, rows
 
 
-def encode_part(part: Part) -> EncodedPart:
-    """Encode one part, or find it done; runs in a worker process."""
+def encode_job(
+    guard: Guard,
+    *,
+    file: str,
+    groups: Sequence[int],
+    start: int,
+    stop: int,
+    tokenizer: str,
+    folder: str,
+) -> dict[str, Any]:
+    """Encode the part of `Part.job`: its counts, and whether an earlier attempt had made it."""
+    part = Part(Path(file), tuple(groups), start, stop, Path(tokenizer), Path(folder))
+    counts, resumed = encode_part(part)
+    return {"counts": counts, "resumed": resumed}
+
+
+def encode_part(part: Part) -> tuple[Counts, bool]:
+    """Encode one part, or find it done; its counts, and whether it was done."""
     recipe = {
         "tokenizer": _tokenizer_hash(part.tokenizer),
         "file": [part.file.name, part.file.stat().st_size],
         "rows": [list(part.groups), part.start, part.stop],
     }
     if (done := read_part(part.folder, recipe)) is not None:
-        return EncodedPart(part.folder, done, resumed=True)
+        return done, True
     temporary = part.folder.with_name(f".{part.folder.name}.{uuid.uuid4().hex}")
     temporary.mkdir(parents=True)
     counts = _write_part(part, temporary)
@@ -141,7 +162,7 @@ def encode_part(part: Part) -> EncodedPart:
         shutil.rmtree(part.folder)  # of another corpus or tokenizer, or damaged
     temporary.replace(part.folder)
     fsync_directory(part.folder.parent)
-    return EncodedPart(part.folder, counts, resumed=False)
+    return counts, False
 
 
 def read_part(folder: Path, recipe: Mapping[str, Any]) -> Counts | None:

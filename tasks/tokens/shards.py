@@ -12,7 +12,8 @@ import errno
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.context import StageContext, StageResult, atomic_write_json
-from tasks.corpus.parallel import ordered_map
+from tasks.corpus.execute import Executor, InlineExecutor, LocalExecutor
 from tasks.tokens.corpus import mixture_weights, sources_of
 from tasks.tokens.encoder import DocumentEncoder
 from tasks.tokens.parameters import TokensParameters
@@ -31,8 +32,7 @@ from tasks.tokens.parts import (
     DOCUMENTS,
     TOKENS,
     Counts,
-    EncodedPart,
-    encode_part,
+    Part,
     part_bytes,
     parts_of,
 )
@@ -75,12 +75,13 @@ def append_file(source: Path, target: BinaryIO) -> None:
 
 
 def write_source(
-    folder: Path, source: str, documents: int, parts: Iterator[EncodedPart]
+    folder: Path, source: str, parts: Sequence[Part], results: Iterator[dict[str, Any]]
 ) -> tuple[Counts, int]:
     """Join a source's parts into its three files; counts by language, and parts found done.
 
-    documents: rows of all parts. Nothing larger than one part's ids is held.
+    results: what the parts' jobs give, in order. Nothing larger than one part's ids is held.
     """
+    documents = sum(part.rows for part in parts)
     counts: Counts = {}
     resumed = 0
     end = np.zeros(1, np.int64)
@@ -98,7 +99,7 @@ def write_source(
         }
         np.lib.format.write_array_header_1_0(offsets, header)
         offsets.write(end.tobytes())
-        for part in parts:
+        for part, result in zip(parts, results, strict=True):
             append_file(part.folder / TOKENS, data)
             with pq.ParquetFile(part.folder / DOCUMENTS) as file:
                 table = file.read()
@@ -106,8 +107,8 @@ def write_source(
             offsets.write(ends.astype("<i8").tobytes())
             end = ends[-1:]
             names.write_table(table.select(["id"]))
-            resumed += part.resumed
-            for language, held in part.counts.items():
+            resumed += result["resumed"]
+            for language, held in result["counts"].items():
                 mine = counts.setdefault(language, dict.fromkeys(COUNTED, 0))
                 for name in COUNTED:
                     mine[name] += held[name]
@@ -118,13 +119,18 @@ def write_source(
 
 
 def build_tokens(
-    parameters: TokensParameters, corpus: Path, tokenizer: Path, context: StageContext
+    parameters: TokensParameters,
+    corpus: Path,
+    tokenizer: Path,
+    context: StageContext,
+    executor: Executor | None = None,
 ) -> StageResult:
     """Encode both splits of a corpus artifact with a tokenizer artifact.
 
     Writes per split and source ``<source>.bin``, ``.offsets.npy`` and ``.documents.parquet``, and
     ``tokens.json`` and ``report.json``. Parts that an earlier attempt left in ``work`` are kept.
-    tokenizer: the artifact's directory, or the model file itself.
+    tokenizer: the artifact's directory, or the model file itself. executor: where parts are
+    encoded; by default processes of this machine.
     Errors: ``ValueError`` when the corpus has no training document.
     """
     model = tokenizer / "tokenizer.model" if tokenizer.is_dir() else tokenizer
@@ -142,20 +148,20 @@ def build_tokens(
         for source, paths in files[split].items()
     }
     flat = [part for parts in work.values() for part in parts]
-    # One pool for all of it, and none where starting one takes longer than the work.
+    # One set of processes for all of it, and none where starting them takes longer than the work.
     wanted = parameters.workers or available_cores()
     packed = sum(path.stat().st_size for path in everything)
     workers = min(wanted, len(flat)) if packed > POOL_BYTES else 1
-    encoded = _reported(ordered_map(encode_part, flat, workers), len(flat), context)
+    executor = executor or (LocalExecutor(workers) if workers > 1 else InlineExecutor())
     by_language: dict[str, dict[str, Counts]] = {split: {} for split in SPLITS}
     resumed = 0
-    for (split, source), parts in work.items():
-        folder = context.out / split
-        folder.mkdir(parents=True, exist_ok=True)
-        documents = sum(part.rows for part in parts)
-        counts, found = write_source(folder, source, documents, islice(encoded, len(parts)))
-        by_language[split][source] = counts
-        resumed += found
+    with closing(_reported(flat, executor, context)) as encoded:
+        for (split, source), parts in work.items():
+            folder = context.out / split
+            folder.mkdir(parents=True, exist_ok=True)
+            counts, found = write_source(folder, source, parts, islice(encoded, len(parts)))
+            by_language[split][source] = counts
+            resumed += found
     seconds = time.monotonic() - started
     splits = {
         split: {source: _total(counts) for source, counts in held.items()}
@@ -203,12 +209,14 @@ def _parts_folder(context: StageContext, split: str, source: str) -> Path:
 
 
 def _reported(
-    parts: Iterator[EncodedPart], total: int, context: StageContext
-) -> Iterator[EncodedPart]:
-    for number, part in enumerate(parts, start=1):
-        yield part
+    parts: Sequence[Part], executor: Executor, context: StageContext
+) -> Generator[dict[str, Any]]:
+    results = executor.run(part.job() for part in parts)
+    for number, (part, result) in enumerate(zip(parts, results, strict=True), start=1):
+        yield result
         source, split = part.folder.parent, part.folder.parent.parent
-        context.progress(number / total, f"{split.name} {source.name}: {number} of {total} parts")
+        line = f"{split.name} {source.name}: {number} of {len(parts)} parts"
+        context.progress(number / len(parts), line)
 
 
 def _total(counts: Counts) -> dict[str, int]:

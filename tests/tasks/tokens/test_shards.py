@@ -23,7 +23,6 @@ from hypothesis import strategies as st
 from model.tokenizer import Tokenizer
 from tasks.context import recipe_parameters
 from tasks.tokens import parts as parts_module
-from tasks.tokens.encoder import token_dtype
 from tasks.tokens.order import TokenOrder
 from tasks.tokens.parameters import TokenizerParameters, TokensParameters
 from tasks.tokens.parts import words
@@ -69,7 +68,7 @@ def test_tokens_give_the_text_back_and_no_control_id_comes_from_text(
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """A corpus of a few kilobytes in many parts, some of them inside a row group."""
-    monkeypatch.setattr("tasks.tokens.parts.SMALLEST_PART", 2_000)
+    monkeypatch.setattr("tasks.tokens.parts.SMALLEST_PART", 5_000)
 
 
 def same_content(one: Path, two: Path) -> bool:
@@ -93,7 +92,7 @@ def test_shards_do_not_depend_on_the_number_of_workers(
         build_tokens(parameters, built["corpus"], built["tokenizer"], context)
         found.append(tree_hash(context.out))
         said = json.loads((context.out / "logs" / "tokens.json").read_text())
-        assert said["workers"] == workers and said["parts"] > 20
+        assert said["workers"] == workers and said["parts"] > 10
         assert same_content(context.out, built["tokens"])
     assert found[0] == found[1] == found[2]
     assert recipe_parameters(TokensParameters(workers=2)) == {}
@@ -140,7 +139,7 @@ def test_whenever_it_ends_only_what_is_missing_is_encoded(
         monkeypatch.setattr(parts_module, "_write_part", counted)
         monkeypatch.setattr(Path, "replace", renamed)
 
-    for limit in (0, 1, parts // 2, parts - 1):
+    for limit in (0, parts // 2, parts - 1):
         for in_rename in (False, True):
             context = stage(tmp_path / f"{limit}-{in_rename}")
             written = 0
@@ -307,10 +306,6 @@ def test_nothing_to_divide_by_gives_no_figure() -> None:
     report = make_report({"train": {"books": {}}, "validation": {}}, {"books": 1.0})
     assert report["epochs"]["corpus"]["sources"]["books"]["epochs"] is None
     assert fertility(empty)["tokens_per_word"] is None
-
-
-def test_large_vocabularies_take_four_bytes() -> None:
-    assert token_dtype(65_536).itemsize == 2 and token_dtype(65_537).itemsize == 4
 
 
 def test_show_batch_names_documents_and_honours_skips(built: dict[str, Path]) -> None:
