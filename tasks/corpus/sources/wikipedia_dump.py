@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 _NAMED = re.compile(r"(?:^|/)([a-z]{2,3}(?:_[a-z_]+)?|simple)wiki(?:[-_.].*)?$")
 _XML_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
 _SITE = re.compile(r"https?://([a-z-]+)\.wikipedia\.org/")
-_TAGS = ("{*}mediawiki", "{*}siteinfo", "{*}page")
 # MediaWiki's own names, for pages without <ns> in dumps that do not name theirs.
 _NAMESPACES = {
     "media": "-2", "special": "-1", "talk": "1", "user": "2", "user talk": "3", "wikipedia": "4",
@@ -53,6 +52,8 @@ class Page:
 def pages_of(path: Path, name: str) -> Iterator[Page]:
     """All pages of the dump at ``path``: .xml, .xml.gz, .bz2 (also of several streams).
 
+    One page is held at a time, and of its revisions the last.
+
     The dump's language comes from the file's ``name`` (``dewiki-...``), else from ``<siteinfo>``,
     else from ``xml:lang``: small published excerpts carry another wiki's header. A dump without
     ``<siteinfo>``, or in UTF-16, is read like any other.
@@ -76,26 +77,33 @@ def pages_of(path: Path, name: str) -> Iterator[Page]:
         events = etree.iterparse(
             cast(BinaryIO, handle),
             events=("start", "end"),
-            tag=_TAGS,
             resolve_entities=False,
             no_network=True,
             load_dtd=False,
             huge_tree=False,
         )
+        depth = 0
         for event, element in events:
             tag = _local(element)
             if event == "start":
+                depth += 1
                 if tag == "mediawiki" and match is None:
                     language = element.get(_XML_LANG) or ""
-            elif tag == "siteinfo":
-                namespaces = _NAMESPACES | _names_of(element)
-                if match is None:
-                    language = _site_language(element) or language
-            elif tag == "page":
+                continue
+            depth -= 1
+            if tag == "page":
                 page = _page(element, number, language, namespaces)
                 _forget(element)
                 yield page
                 number += 1
+            elif tag == "revision":
+                _forget_earlier(element, tag)
+            elif tag == "siteinfo":
+                namespaces = _NAMESPACES | _names_of(element)
+                if match is None:
+                    language = _site_language(element) or language
+            elif depth == 1:
+                _forget(element)  # what else a file may hold, or one that is no dump
 
 
 def _opener(name: str) -> Any:
@@ -146,6 +154,14 @@ def _forget(element: _Element) -> None:
     element.clear()
     while parent is not None and element.getprevious() is not None:
         del parent[0]
+
+
+def _forget_earlier(element: _Element, tag: str) -> None:
+    """Free the siblings called ``tag`` before this one: of a page's revisions the last counts."""
+    before = element.getprevious()
+    parent = element.getparent()
+    if before is not None and parent is not None and _local(before) == tag:
+        parent.remove(before)
 
 
 def _page(element: _Element, number: int, language: str, namespaces: dict[str, str]) -> Page:

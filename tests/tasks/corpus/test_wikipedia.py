@@ -277,6 +277,21 @@ def test_dump_without_siteinfo_namespaces_or_its_schema(tmp_path: Path) -> None:
     assert [d.meta["title"] for d in documents] == [titles[0], titles[2]]
 
 
+def test_last_revision_counts_and_other_elements_are_passed(tmp_path: Path) -> None:
+    revision = "<revision><timestamp>{}</timestamp><text>{}</text></revision>"
+    revisions = "".join(revision.format(year, f"In {year}: {BODY}") for year in range(2000, 2010))
+    (tmp_path / "enwiki.xml").write_text(
+        f"<mediawiki><logitem><id>1</id></logitem><page><title>A</title><ns>0</ns>{revisions}"
+        f"</page><logitem/>{page('BB', BODY)}</mediawiki>"
+    )
+    documents, _ = collect(tmp_path)
+    assert [(d.created, d.meta["offset"]) for d in documents] == [
+        ("2009", 0),
+        ("2022-06-01T00:00:00Z", 1),
+    ]
+    assert documents[0].text.startswith("A\n\nIn 2009: The river")
+
+
 def test_redirects_and_lists_of_meanings_without_their_tags(tmp_path: Path) -> None:
     dump(
         tmp_path / "dewiki.xml.bz2",
