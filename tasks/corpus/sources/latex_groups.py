@@ -5,16 +5,33 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 MAX_GROUP = 20_000
 
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _BRACKET = re.compile(r"\\.|[{}\]]", re.DOTALL)
 _DELIMITED = re.compile(r"\\(?:[A-Za-z@]+|.)|[{}]|\n[ \t]*\n", re.DOTALL)
+# Commands that read definitions out of braces, which are no group.
+_CASES = (
+    r"AtBeginDocument|AtEndPreamble|AtEndOfPackage|AfterEndPreamble|@ifundefined|@ifpackageloaded"
+    r"|@ifclassloaded|ifthenelse|IfFileExists|InputIfFileExists|ifdef|ifundef|ifcsdef|ifcsundef"
+    r"|ifbool|iftoggle|ifdefempty"
+)
 _TOKEN = re.compile(
     r"\\(?:(?P<env>begin|end)\s*+\{(?P<name>[^{}\n]{0,100})\}"
+    rf"|(?P<case>{_CASES})(?![A-Za-z@])"
     r"|(?P<group>(?:begin|end|b|e)group)(?![A-Za-z@])|[\\{}])|[{}]",
 )
+
+
+@dataclass
+class _Group:
+    """An open group. members: numbers of the spans right in it."""
+
+    kind: str
+    is_case: bool
+    members: list[int] = field(default_factory=list)
 
 
 def braced(text: str, start: int) -> tuple[str, int] | None:
@@ -99,19 +116,20 @@ def group_ends(text: str, spans: Sequence[tuple[int, int]]) -> list[int]:
     """For each span (in order, apart) where the innermost group around it ends.
 
     ``len(text) + 1`` when it stands in none, or in one that is never closed. One pass; what stands
-    inside the spans opens and closes nothing.
+    inside the spans opens and closes nothing, nor do the braces around the cases of a condition.
     """
     ends = [len(text) + 1] * len(spans)
     if not spans:
         return ends
-    open_groups: list[tuple[str, list[int]]] = []
+    open_groups: list[_Group] = []
     counts: Counter[str] = Counter()
     number = behind = waiting = 0
+    cases = -1  # behind a condition or one of its cases
     for match in _TOKEN.finditer(text):
         at = match.start()
         while number < len(spans) and spans[number][0] <= at:
             if open_groups:
-                open_groups[-1][1].append(number)
+                open_groups[-1].members.append(number)
                 waiting += 1
             behind = spans[number][1]
             number += 1
@@ -119,20 +137,32 @@ def group_ends(text: str, spans: Sequence[tuple[int, int]]) -> list[int]:
             break
         if at < behind:
             continue
+        if match["case"]:
+            cases = match.end()
+            continue
         kind, opens = _kind(match)
         if opens:
-            open_groups.append((kind, []))
+            is_case = kind == "{" and 0 <= cases <= at and not text[cases:at].strip()
+            open_groups.append(_Group(kind, is_case))
             counts[kind] += 1
         elif kind and counts[kind]:
             # What was opened inside and not closed ends here, too.
             while True:
-                inner, members = open_groups.pop()
-                counts[inner] -= 1
-                waiting -= len(members)
-                for member in members:
-                    ends[member] = at
-                if inner == kind:
+                group = open_groups.pop()
+                counts[group.kind] -= 1
+                if group.is_case:
+                    cases = match.end()
+                    if open_groups:
+                        open_groups[-1].members += group.members
+                    else:
+                        waiting -= len(group.members)
+                else:
+                    waiting -= len(group.members)
+                    for member in group.members:
+                        ends[member] = at
+                if group.kind == kind:
                     break
+        cases = cases if cases >= at else -1
     return ends
 
 

@@ -156,6 +156,17 @@ def test_a_bounded_expansion_says_so() -> None:
     assert not macros.exhausted
 
 
+@pytest.mark.parametrize(
+    "head",
+    [r"\AtBeginDocument{\newcommand{\a}{1}}", r"\ifthenelse{\boolean{x}}{\def\a{1}}{\def\b{2}}",
+     r"\makeatletter\@ifundefined{a}{ \def\a{1} }{}", r"\IfFileExists{a.sty} {\def\a{1}}{}"],
+)  # fmt: skip
+def test_the_cases_of_a_condition_are_no_groups(head: str) -> None:
+    assert (
+        text_of(rf"{head}{{\def\c{{3}}}}\begin{{document}}\section{{S}}\a\c") == r"\section{S}1\c"
+    )
+
+
 def test_ends_of_groups() -> None:
     text = r"a{b{c}d\begin{x}e}f"
     at = {letter: text.index(letter) for letter in "abcdf"} | {"e": text.index("e}f")}
