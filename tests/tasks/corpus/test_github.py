@@ -360,3 +360,51 @@ def test_fingerprints_name_packages_without_paths() -> None:
     roots, files = packages.roots_and_files()
     assert Path(pytest.__file__).parent.parent in roots
     assert not any(str(root) in name for root in roots for name in files[:1000])
+
+
+def test_files_that_are_no_text_or_too_much_of_it(tmp_path: Path) -> None:
+    folder = tmp_path / "github/tool"
+    put(folder, LICENSE=MIT, endless_dot_py="x" * 3_000_000)
+    (folder / "wide.py").write_bytes(("\ufeff" + CODE).encode("utf-16"))
+    (folder / "half.py").write_bytes(b"\xff\xfea")
+    (folder / "latin.py").write_bytes("# caf\xe9 ol\xe9\n".encode("latin-1"))
+    (folder / "binary.py").write_bytes(b"\x00\x01" * 50)
+    (folder / "mac.py").write_bytes(b"\xef\xbb\xbf" + CODE.replace("\n", "\r").encode())
+    table = "".join(f"{n}, {n * 7}, {n * 13},\n" for n in range(400))
+    (folder / "table.py").write_text(f"VALUES = [\n{table}]\n")
+    (folder / "Makefile").write_text("all: build\n\tpython area.py volume\n")
+    (folder / "py").write_text(CODE)
+    with (folder / "huge.py").open("wb") as handle:
+        handle.truncate(100_000_000)
+    documents, funnel = collect(tmp_path)
+    assert [(d.meta["path"], d.language) for d in documents] == [
+        ("Makefile", "make"), ("mac.py", "python"), ("wide.py", "python"),
+    ]  # fmt: skip
+    assert documents[1].text.strip() == documents[2].text.strip().lstrip("\ufeff") == CODE.strip()
+    assert rejected(funnel, "read") == {
+        "file too large": 2, "not UTF-16": 1, "not UTF-8": 1, "empty or binary": 1,
+        "extension not on the list": 2,
+    }  # fmt: skip
+    assert rejected(funnel, "tokens") == {"too few letters per token": 1}
+
+
+def test_the_list_of_extensions_is_a_parameter(tmp_path: Path) -> None:
+    put(tmp_path / "github/tool", LICENSE=MIT, a_dot_py=CODE, b_dot_nim=CODE)
+    documents, funnel = collect(tmp_path, code_extensions=("nim",))
+    assert [(d.meta["path"], d.language) for d in documents] == [("b.nim", "nim")]
+    assert rejected(funnel, "read") == {"extension not on the list": 2}
+
+
+def test_a_file_that_declares_a_licence_needs_no_project_to(tmp_path: Path) -> None:
+    spdx = "# SPDX-License-Identifier: {}\n"
+    put(
+        tmp_path / "github/tool",
+        a_dot_py=spdx.format("Apache-2.0") + CODE,
+        b_dot_py=spdx.format("GPL-3.0-only") + CODE,
+        c_dot_py=CODE,
+    )
+    documents, funnel = collect(tmp_path)
+    assert [(d.meta["path"], d.license) for d in documents] == [("a.py", "Apache-2.0")]
+    assert rejected(funnel, "license") == {
+        "file's own header: licence GPL-3.0-only": 1, "licence unknown": 1,
+    }  # fmt: skip

@@ -119,6 +119,64 @@ def test_only_the_notices_of_a_comment_go() -> None:
     assert clean(doc, "c") == "/**\n * Widens the road.\n *\n */\nint x;"
 
 
+# Defects of the public replica's cleaner: it takes every leading line that begins like a comment
+# of any language, or looks at the first C comment only.
+@pytest.mark.parametrize(
+    ("extension", "source", "expected"),
+    [
+        ("py", "#!/usr/bin/env python\n\n# Adds two numbers.\nx = 1", None),
+        ("sh", "#!/bin/sh\n# Starts the server.\nset -e", None),
+        ("c", "#include <a.h>\n#define A 1\n#if A\nint x;\n#endif", None),
+        ("cpp", "#pragma once\n\n// Adds two numbers.\nint add(int, int);", None),
+        ("sql", "-- Adds two numbers.\nselect 1 + 1", None),
+        ("lua", "\n\n-- Adds two numbers.\nreturn 1", None),
+        ("js", "'use strict';\n// Adds two numbers.\nlet x;", None),
+        ("go", "// Package add adds.\npackage add", None),
+        ("rs", "//! Adds two numbers.\nfn add() {}", None),
+        ("py", '"""Adds two numbers.\n\nThe first one, and the second one."""\nx = 1', None),
+        ("c", "/* Adds two numbers. */\n\n/* Copyright 2020 X */\nint x;",
+         "/* Adds two numbers. */\n\nint x;"),
+        ("js", "'use strict';\n/* Copyright 2020 X */\nlet x;", "'use strict';\nlet x;"),
+        ("js", "#!/usr/bin/env node\n// Copyright 2020 X\nlet x;",
+         "#!/usr/bin/env node\nlet x;"),
+        ("c", "// Copyright 2020 X\n#if A\n#pragma pack(1)\nint x;",
+         "#if A\n#pragma pack(1)\nint x;"),
+        ("py", "# Copyright 2020 X\n\n\"\"\"Adds.\"\"\"\nx = 1", "\"\"\"Adds.\"\"\"\nx = 1"),
+        ("dockerfile", "# syntax=docker/dockerfile:1\n# Copyright 2020 X\nFROM a",
+         "# syntax=docker/dockerfile:1\nFROM a"),
+        ("makefile", "# Copyright 2020 X\nall:\n\techo", "all:\n\techo"),
+        ("bat", "@echo off\nREM Copyright 2020 X\necho a", "@echo off\necho a"),
+        ("less", "// Copyright 2020 X\n@a: 1;", "@a: 1;"),
+        ("mli", "(* Copyright 2020 X *)\nval x : int", "val x : int"),
+        ("proto", "// Copyright 2020 X\nsyntax = 'proto3';", "syntax = 'proto3';"),
+    ],
+)  # fmt: skip
+def test_code_and_what_explains_it_stay(extension: str, source: str, expected: str | None) -> None:
+    assert clean(source, extension) == (source if expected is None else expected)
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        ("CC0 1.0 Universal", "CC0"), ("SPDX: CC0-1.0", "CC0"), ("GPL-3.0-or-later", "GPL"),
+        ("LGPLv2.1+", "LGPL"), ("GNU GPLv3", "GPL"), ("MPL-2.0", "MPL"),
+        ("Licensed under CC BY-SA 4.0.", "CC"),
+        ("This file is placed in the public domain.", "Public-Domain"),
+        ("The author has dedicated this work to the public domain.", "Public-Domain"),
+    ],
+)  # fmt: skip
+def test_a_foreign_licence_in_a_comment_of_its_own(words: str, name: str) -> None:
+    for source in (
+        f"/* Copyright 2020 X */\n\n/* {words} */\nint x;",
+        f"/* {words} */\n/* Copyright 2020 X */\nint x;",
+        f"// Copyright 2020 X\n\n// {words}\nint x;",
+        f"// {words}\nint x;",
+    ):
+        body, declared = without_license_header(source, "c")
+        assert declared == name and body == "int x;"
+        assert not permitted(declared)
+
+
 @pytest.mark.parametrize(
     ("extension", "source", "license_name"),
     [
