@@ -39,6 +39,9 @@ THRESHOLDS = (0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5)
 # Permutations of datasketch, and the shingles given to it at a time: 0 is all of a text, as its own
 # bulk functions do.
 PEERS = {"c4": ((128, 0), (256, 0)), "books": ((128, 0), (128, 2000), (256, 2000))}
+# Ours as it removes documents: surer, and at the similarity itself half of the pairs are missed. No
+# part of the ratio, which is at the same recall.
+CONFIRMED = "confirmed by signature"
 _WORD = re.compile(r"\w+")
 Pairs = dict[tuple[int, int], float]
 
@@ -119,13 +122,15 @@ def exact_pairs(texts: Sequence[str], least: float) -> Pairs:
     return found
 
 
-def by_signatures(texts: Sequence[str], folder: Path) -> dict[str, Any]:
-    """Ours: texts signed to a file, clusters by its bands."""
+def by_signatures(
+    texts: Sequence[str], folder: Path, similarity: float | None = None
+) -> dict[str, Any]:
+    """Ours: texts signed to a file, clusters by its bands, confirmed where a similarity is given."""
     from tasks.corpus.clusters import cluster, sign_file
 
     begun, begun_processor = time.perf_counter(), time.process_time()
     sign_file(texts, 0, folder / "signed")
-    label_N = cluster([folder / "signed"], folder)
+    label_N = cluster([folder / "signed"], folder, similarity=similarity)
     return _answer(begun, begun_processor) | {"labels": np.array(label_N)}
 
 
@@ -205,6 +210,7 @@ def measure_kind(
         folder = Path(name)
         (folder / "texts.json").write_text(json.dumps(texts), "utf-8")
         ours: dict[str, Any] = {"arriero": partial(by_signatures, texts, folder)}
+        ours[f"arriero, {CONFIRMED}"] = partial(by_signatures, texts, folder, NEAR)
         if kind == "books":
             ours["arriero, exact containment"] = partial(by_containment, texts, folder)
         wanted = quality(by_signatures(texts, folder)["labels"], exact)["recall"]
@@ -241,7 +247,7 @@ def measure(data: Path, rounds: int, budget_seconds: float) -> PartResult:
         peers = [item for variant, item in timed.items() if variant.startswith("datasketch")]
         fastest = min(peers, key=lambda item: item.processor_median)
         for variant, item in timed.items():
-            if item not in peers:
+            if item not in peers and CONFIRMED not in variant:
                 ratios[f"{kind}: {variant}"] = round(ratio(item, fastest), 2)
             rows.append(
                 [
@@ -282,9 +288,8 @@ def _notes(facts: Mapping[str, Any]) -> list[str]:
     )
     return [
         f"{sizes}. Exact Jaccard similarity of the sets of 5-word shingles.",
-        "Recall: near pairs in one cluster. Precision: pairs of a cluster that are near; candidates"
-        " are taken as they are on both sides, but for exact containment, which by its definition"
-        " also joins a part with its whole.",
+        "Recall: near pairs in one cluster. Precision: pairs of a cluster that are near. Candidates"
+        " are taken as they are on both sides, except where it says confirmed or exact.",
         "The ratio is the least of ours over the fastest of the peer's variants, by processor"
         " time. `by 2000`: a book given in parts, faster than the peer's own bulk functions.",
     ]

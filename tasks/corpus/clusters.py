@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.corpus.partitions import Rows, partition_bits, partitioned, slices
+from tasks.corpus.partitions import Rows, mapped, partition_bits, partitioned, slices
 from tasks.corpus.shingles import BINS, EMPTY, filled, signatures
 from tasks.corpus.words import ODD, mixed
 
@@ -81,7 +81,7 @@ def cluster(
     rows = int(first_F[-1])
     if not rows:
         return np.empty(0, dtype=np.int64)
-    label_N = np.memmap(folder / "labels", dtype=np.int64, mode="w+", shape=(rows,))
+    label_N = mapped(folder / "labels", np.int64, rows)
     for start in range(0, rows, 1 << 20):
         label_N[start : start + (1 << 20)] = np.arange(start, min(rows, start + (1 << 20)))
     limit = max(1, memory_mb * 1_000_000 // KEY_BYTES)

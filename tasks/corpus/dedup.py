@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.corpus.partitions import Rows, partition_bits, partitioned, slices
+from tasks.corpus.partitions import Rows, mapped, partition_bits, partitioned, slices
 
 _SPACE = re.compile(r"\s+")
 DIGEST_BYTES = 16
@@ -121,7 +121,7 @@ def first_of_files(
     rows = int(first_F[-1])
     if not rows:
         return [np.zeros(0, dtype=np.bool_) for _ in files]
-    keep_N = np.memmap(folder / "first", dtype=np.bool_, mode="w+", shape=(rows,))
+    keep_N = mapped(folder / "first", np.bool_, rows)
     limit = max(1, memory_mb * 1_000_000 // ROW_BYTES)
 
     def scan() -> Iterator[Rows]:

@@ -50,6 +50,15 @@ def partitioned(
             path.unlink()
 
 
+def mapped(path: Path, dtype: type[np.generic], rows: int) -> NDArray[Any]:
+    """A new array of zeros in a file, which the system may put out of memory.
+
+    Not in the file that was there: who maps that keeps it.
+    """
+    path.unlink(missing_ok=True)
+    return np.memmap(path, dtype=dtype, mode="w+", shape=(rows,))
+
+
 def slices(path: Path, dtype: np.dtype[Any], rows: int) -> Iterator[Rows]:
     """The rows of a file, at most ``rows`` of them at a time."""
     with path.open("rb") as handle:

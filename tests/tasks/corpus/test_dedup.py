@@ -103,10 +103,10 @@ def test_clusters_of_shards_are_those_of_the_whole(
     assert max(np.bincount(found[0])) >= 30
 
 
-@pytest.mark.parametrize("words", [15, 40, 150, 1000, 5000])
+@pytest.mark.parametrize("words", [15, 40, 150, 1000, 3000])
 def test_signatures_estimate_similarity_at_any_length(words: int) -> None:
     errors = []
-    for seed in range(60):
+    for seed in range(40):
         pair = alike(0.5 + seed % 5 / 10, seed, words)
         rows = signed(pair, 0)
         errors.append(float(estimated_similarity(rows[:1], rows[1:])[0]) - exact_similarity(*pair))
@@ -118,7 +118,7 @@ def test_signatures_estimate_similarity_at_any_length(words: int) -> None:
 
 def test_removal_is_confirmed_by_the_whole_signature(tmp_path: Path) -> None:
     """Bands alone join pairs of 0.6; confirmed, next to none under 0.8 less two standard errors."""
-    pairs = [alike(0.45 + seed % 10 / 20, seed) for seed in range(400)]
+    pairs = [alike(0.45 + seed % 10 / 20, seed) for seed in range(200)]
     truth = [exact_similarity(*pair) for pair in pairs]
     sign_file([text for pair in pairs for text in pair], 0, tmp_path / "signed")
     joined = {}
@@ -126,7 +126,7 @@ def test_removal_is_confirmed_by_the_whole_signature(tmp_path: Path) -> None:
         label_N = np.array(cluster([tmp_path / "signed"], tmp_path, 64, similarity))
         joined[similarity] = label_N[::2] == label_N[1::2]
     value_P = np.array(truth)
-    assert joined[None][value_P < 0.7].sum() > 20
+    assert joined[None][value_P < 0.7].sum() > 10
     assert joined[0.8][value_P < 0.75].sum() == 0
     assert joined[0.8][value_P >= 0.85].all()
 
@@ -144,3 +144,11 @@ def test_the_rules_say_what_decides_the_result() -> None:
     fields = DedupRules.model_fields
     assert fields["dedup_memory_mb"].json_schema_extra == {"recipe": False}
     assert all(field.title and field.description for field in fields.values())
+
+
+def test_a_second_result_in_the_same_folder_leaves_the_first(tmp_path: Path) -> None:
+    pair = alike(0.7, 1)
+    sign_file(pair, 0, tmp_path / "signed")
+    confirmed = cluster([tmp_path / "signed"], tmp_path, similarity=0.9)
+    taken = cluster([tmp_path / "signed"], tmp_path)
+    assert confirmed.tolist() == [0, 1] and taken.tolist() == [0, 0]
