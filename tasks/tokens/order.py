@@ -143,7 +143,6 @@ class TokenOrder:
         self.windows = {s: max(0, (n - 1) // context) for s, n in self.tokens.items()}
         self._check_files()
         self._arrays: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-        self._ids: dict[str, list[str]] = {}
 
         wanted = dict(summary["weights"] if weights is None else weights)
         self.dropped = tuple(s for s, w in wanted.items() if w > 0 and not self.windows.get(s, 0))
@@ -177,7 +176,7 @@ class TokenOrder:
 
     def __getstate__(self) -> dict[str, Any]:
         # A memmap pickles as a full copy of the data; loader workers reopen the files instead.
-        return {**self.__dict__, "_arrays": {}, "_ids": {}}
+        return {**self.__dict__, "_arrays": {}}
 
     def _open(self, source: str) -> tuple[np.ndarray, np.ndarray]:
         """(tokens memmap, document offsets [documents + 1]) of one source."""
@@ -297,11 +296,11 @@ class TokenOrder:
         stop = start + self.context + 1
         first = int(np.searchsorted(offsets, start, side="right")) - 1
         last = int(np.searchsorted(offsets, stop, side="left"))
-        ids = self._document_ids(source)
+        ids = self._document_ids(source, first, last)
         spans = tuple(
             DocumentSpan(
                 index=d,
-                id=ids[d],
+                id=ids[d - first],
                 start=max(int(offsets[d]), start) - start,
                 stop=min(int(offsets[d + 1]), stop) - start,
                 offset=max(start - int(offsets[d]), 0),
@@ -310,13 +309,21 @@ class TokenOrder:
         )
         return Provenance(i, source, window, epoch, spans)
 
-    def _document_ids(self, source: str) -> list[str]:
-        if source not in self._ids:
-            import pyarrow.parquet as pq
+    def _document_ids(self, source: str, first: int, last: int) -> list[str]:
+        """Ids of the documents ``first`` to ``last`` (not included), of their row groups alone."""
+        import pyarrow.parquet as pq
 
-            path = self.tokens_dir / self.split / f"{source}.documents.parquet"
-            self._ids[source] = pq.read_table(path, columns=["id"]).column("id").to_pylist()
-        return self._ids[source]
+        found: list[str] = []
+        with pq.ParquetFile(self.tokens_dir / self.split / f"{source}.documents.parquet") as file:
+            start = 0
+            for group in range(file.num_row_groups):
+                stop = start + file.metadata.row_group(group).num_rows
+                if start < last and first < stop:
+                    ids = file.read_row_group(group, columns=["id"]).column("id")
+                    here = slice(max(first - start, 0), min(last, stop) - start)
+                    found += ids[here].to_pylist()
+                start = stop
+        return found
 
 
 @lru_cache(maxsize=64)

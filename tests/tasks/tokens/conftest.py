@@ -20,3 +20,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     build_tokenizer(SMALL, corpus, one := stage(base / "tokenizer"))
     build_tokens(TokensParameters(workers=1), corpus, one.out, two := stage(base / "tokens"))
     return {"corpus": corpus, "tokenizer": one.out, "tokens": two.out}
+
+
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A corpus of a few kilobytes in many parts, some of them inside a row group."""
+    monkeypatch.setattr("tasks.tokens.parts.SMALLEST_PART", 5_000)
