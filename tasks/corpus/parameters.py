@@ -10,6 +10,7 @@ from tasks.corpus.mixture import SOURCES, TABLE1
 from tasks.corpus.rules.arxiv import ArxivRules
 from tasks.corpus.rules.books import BookRules
 from tasks.corpus.rules.code import CodeRules
+from tasks.corpus.rules.decontamination import DecontaminationRules
 from tasks.corpus.rules.dedup import DedupRules
 from tasks.corpus.rules.execution import ExecutionRules
 from tasks.corpus.rules.finish import FinishRules
@@ -44,7 +45,7 @@ class SourceRules(BaseModel):
     )
 
 
-class MixtureRules(DedupRules, SplitRules):
+class MixtureRules(DedupRules, DecontaminationRules, SplitRules):
     """The part of the corpus parameters that decides how documents become a corpus."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", title="Rules of the mixture")
@@ -87,6 +88,7 @@ class CorpusParameters(
     ReadingRules,
     FinishRules,
     DedupRules,
+    DecontaminationRules,
     SplitRules,
     StackExchangeRules,
     ArxivRules,
@@ -144,5 +146,6 @@ class CorpusParameters(
 
     def mixture_rules(self) -> MixtureRules:
         """What the assembly of the corpus depends on, beside its documents."""
-        names = (*DedupRules.model_fields, *SplitRules.model_fields, "seed")
-        return MixtureRules(**{name: getattr(self, name) for name in names})
+        models = (DedupRules, DecontaminationRules, SplitRules)
+        names = [name for model in models for name in model.model_fields]
+        return MixtureRules(**{name: getattr(self, name) for name in [*names, "seed"]})

@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any, NamedTuple, TypeGuard
 
 # A benchmark file is untrusted input: a compressed one may not grow without bound.
 MAX_DECOMPRESSED_BYTES = 256 * 2**20
@@ -61,15 +61,28 @@ def load_items(benchmark: str, root: Path, split: str | None = None) -> Iterator
     return found.items(root, split or found.split)
 
 
-def texts_for_decontamination(benchmark: str, root: Path) -> Iterator[tuple[str, str]]:
-    """``(item id, text)`` of every evaluated item of ``benchmark``.
+class ItemText(NamedTuple):
+    """What of an item must not stand in a training document; see `texts_for_decontamination`."""
 
-    The text is passage, question, choices and answers joined by newlines: what must not be found
-    in a training document. Raises as `load_items`.
+    id: str
+    question: str
+    text: str
+
+
+def texts_for_decontamination(benchmark: str, root: Path) -> Iterator[ItemText]:
+    """The words of every evaluated item of ``benchmark``, in the file's order.
+
+    The text is passage, question, choices and the first accepted answer (the others are mostly
+    other names of it), joined by newlines. A question is the benchmark's, without our prompt, a
+    blank in it filled with the right choice. Raises as `load_items`.
     """
+    from tasks.evaluation.benchmarks.registry import benchmark as find
+
+    found = find(benchmark)
     for item in load_items(benchmark, root):
-        parts = (item.passage, item.question, *item.choices, *item.answers)
-        yield item.id, "\n".join(part for part in parts if part)
+        question = found.plain_question(item)
+        parts = (item.passage, question, *item.choices, *item.answers[:1])
+        yield ItemText(item.id, question, "\n".join(part for part in parts if part))
 
 
 def select_items(items: Iterable[Item], limit: int | None, seed: int = 0) -> list[Item]:

@@ -60,6 +60,10 @@ class Benchmark(ABC):
     def read(self, root: Path, split: str) -> Iterator[Item]:
         """Parse ``files[split]``."""
 
+    def plain_question(self, item: Item) -> str:
+        """The question as a text of its own would have it: what decontamination looks for."""
+        return item.question
+
     def read_files(self) -> tuple[str, ...]:
         """Files that decide the result: those of the evaluated split and of the examples."""
         return self.files[self.split]

@@ -37,6 +37,10 @@ class WinoGrande(ChoiceBenchmark):
                 gold=letter_index(value["answer"], 2, f"{name}: item {row}"),
             )
 
+    def plain_question(self, item: Item) -> str:
+        assert item.gold is not None
+        return item.question.replace("_", item.choices[item.gold])
+
     def request(self, item: Item, shots: tuple[str, ...]) -> ChoiceRequest:
         before, after = item.question.split("_")
         return ChoiceRequest(

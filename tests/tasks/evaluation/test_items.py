@@ -200,20 +200,37 @@ def test_the_real_files_load_whole_and_render(arriero_data: Path) -> None:
 
 
 def assert_whole(name: str, root: Path) -> None:
-    """Passage, question, every choice and every answer of each item stand in its text."""
+    """Passage, question, every choice and the first answer of each item stand in its text."""
     items = {item.id: item for item in load_items(name, root)}
-    texts = dict(texts_for_decontamination(name, root))
+    texts = {found.id: found for found in texts_for_decontamination(name, root)}
     assert list(texts) == list(items)
     for identifier, item in items.items():
-        lines = texts[identifier]
-        for part in (item.passage, item.question, *item.choices, *item.answers):
+        lines = texts[identifier].text
+        question = texts[identifier].question
+        for part in (item.passage, question, *item.choices, *item.answers[:1]):
             assert part in lines, (name, identifier, part)
+        filled = item.question.replace("_", item.choices[item.gold or 0], 1) if item.choices else ""
+        assert question in (item.question, filled)
         assert item.question and (len(item.choices) > 1 or item.answers), (name, identifier)
 
 
 @pytest.mark.parametrize("name", ["hellaswag", "boolq", "triviaqa", "humaneval"])
 def test_decontamination_sees_the_whole_of_an_item(bench_root: Path, name: str) -> None:
     assert_whole(name, bench_root)
+
+
+def test_decontamination_fills_the_blank(tmp_path: Path) -> None:
+    row = {
+        "qID": "a1",
+        "sentence": "The vase fell off the shelf because the _ was too narrow.",
+        "option1": "vase",
+        "option2": "shelf",
+        "answer": "2",
+    }
+    write_jsonl(tmp_path / "winogrande" / "dev.jsonl", [row])
+    (found,) = texts_for_decontamination("winogrande", tmp_path)
+    assert found.question == "The vase fell off the shelf because the shelf was too narrow."
+    assert found.text == f"{found.question}\nvase\nshelf"
 
 
 @pytest.mark.data
