@@ -9,7 +9,9 @@ from tasks.corpus.mixture import epochs
 
 PAPER_TOKENS = 1_400_000_000_000
 """Tokens of the runs that Table 1 gives epochs for (paper, section 2.1)."""
+UNKNOWN = "unknown"
 _DIGITS = 6
+_UNITS = {"word": "words", "character": "characters", "byte": "bytes"}
 
 Counts = Mapping[str, Mapping[str, int]]
 
@@ -20,7 +22,7 @@ def make_report(
     """Content of ``report.json``.
 
     by_language: split -> source -> language -> counts (``tasks.tokens.parts.COUNTED``). The
-    language "" is an unknown one.
+    language "" is called ``unknown``.
 
     Returns:
         ``fertility``: split -> source -> tokens per word, character and byte, of all its documents
@@ -54,15 +56,37 @@ def fertility(counts: Mapping[str, int]) -> dict[str, int | float | None]:
         **counts,
         **{
             f"tokens_per_{unit}": round(pieces / counts[many], _DIGITS) if counts[many] else None
-            for unit, many in (("word", "words"), ("character", "characters"), ("byte", "bytes"))
+            for unit, many in _UNITS.items()
         },
     }
+
+
+def shown(report: Mapping[str, Any]) -> dict[str, Any]:
+    """The report's ratios alone, for the manifest's counts and the tracker."""
+
+    def ratios(figures: Mapping[str, Any]) -> dict[str, Any]:
+        names = [f"tokens_per_{unit}" for unit in _UNITS]
+        return {name: figures[name] for name in names if figures.get(name) is not None}
+
+    fertilities = {
+        split: {
+            source: {
+                **ratios(figures),
+                "languages": {name: ratios(held) for name, held in figures["languages"].items()},
+            }
+            for source, figures in sources.items()
+        }
+        for split, sources in report["fertility"].items()
+    }
+    return {"fertility": fertilities, "epochs": report["epochs"]}
 
 
 def _of_source(languages: Counts) -> dict[str, Any]:
     names = next(iter(languages.values()), {})
     total = {name: sum(held[name] for held in languages.values()) for name in names}
-    by_language = {language: fertility(languages[language]) for language in sorted(languages)}
+    by_language = {
+        language or UNKNOWN: fertility(languages[language]) for language in sorted(languages)
+    }
     return {**(fertility(total) if total else {}), "languages": by_language}
 
 

@@ -36,7 +36,7 @@ from tasks.tokens.parts import (
     part_bytes,
     parts_of,
 )
-from tasks.tokens.report import make_report
+from tasks.tokens.report import make_report, shown
 
 SPLITS = ("train", "validation")
 # Compressed bytes of documents below which starting worker processes takes longer than encoding.
@@ -194,7 +194,7 @@ def build_tokens(
             "validation_tokens": sum(c["tokens"] for c in splits["validation"].values()),
             "documents": sum(counts["documents"] for counts in train),
             "splits": splits,
-            **report,
+            **shown(report),
         }
     )
 

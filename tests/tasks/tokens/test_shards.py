@@ -19,7 +19,7 @@ from tasks.context import recipe_parameters
 from tasks.tokens.order import TokenOrder
 from tasks.tokens.parameters import TokenizerParameters, TokensParameters
 from tasks.tokens.parts import words
-from tasks.tokens.report import fertility, make_report
+from tasks.tokens.report import fertility, make_report, shown
 from tasks.tokens.shards import append_file, build_tokens
 from tasks.tokens.show import BOUNDARY, describe_batch
 from tasks.tokens.tokenizer import build_tokenizer
@@ -183,9 +183,20 @@ def test_report_gives_fertility_by_language_and_epochs_beside_table_1(
 
 def test_nothing_to_divide_by_gives_no_figure() -> None:
     empty = dict.fromkeys(("documents", "tokens", "characters", "bytes", "words"), 0)
-    report = make_report({"train": {"books": {}}, "validation": {}}, {"books": 1.0})
+    report = make_report({"train": {"books": {}, "c4": {"": empty}}}, {"books": 1.0})
+    assert list(report["fertility"]["train"]["c4"]["languages"]) == ["unknown"]
     assert report["epochs"]["corpus"]["sources"]["books"]["epochs"] is None
     assert fertility(empty)["tokens_per_word"] is None
+    assert shown(report)["fertility"]["train"]["c4"] == {"languages": {"unknown": {}}}
+
+
+def test_the_manifest_counts_hold_the_ratios(built: dict[str, Path], tmp_path: Path) -> None:
+    parameters = TokensParameters(workers=1)
+    result = build_tokens(parameters, built["corpus"], built["tokenizer"], stage(tmp_path))
+    held = result.counts["fertility"]["validation"]["wikipedia"]
+    assert set(held) == {"tokens_per_word", "tokens_per_character", "tokens_per_byte", "languages"}
+    assert set(held["languages"]) == {"en", "es"} and held["languages"]["es"]["tokens_per_word"] > 1
+    assert result.counts["epochs"]["paper"]["sources"]["wikipedia"]["table1"] == 2.45
 
 
 def test_show_batch_names_documents_and_honours_skips(built: dict[str, Path]) -> None:
