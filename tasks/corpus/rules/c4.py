@@ -12,10 +12,11 @@ class C4SourceRules(ExtractionRules, HeuristicRules):
     """C4: extraction, language, heuristics and three-sentence deduplication of its crawl files."""
 
     c4_language_threshold: float = Field(
-        0.99,
+        0.8,
         title="C4: language threshold",
-        description="Least fastText probability of English for crawl files under c4. Source: C4"
-        " (0.99 by langdetect).",
+        description="Least fastText probability of English for crawl files under c4. C4 has 0.99 by"
+        " langdetect; of 1000 of its pages fastText gives 99 % at least 0.8, but only 8 % at least"
+        " 0.99. Ours.",
         ge=0.0,
         le=1.0,
     )

@@ -82,11 +82,12 @@ def parse(html: str) -> HTMLTree | None:
         return None
     tree = HTMLTree.parse(html)
     # Nothing but formatting makes more elements than there are tags.
-    if tags <= MAX_DEPTH / 2:
+    root = tree.document
+    if root is None or tags <= MAX_DEPTH / 2:
         return tree
-    deep = _deep_markup(tree.document.html)
+    deep = _deep_markup(root.html)
     if deep is None:
-        deep = _deep(tree.document)
+        deep = _deep(root)
     return None if deep else tree
 
 

@@ -45,17 +45,30 @@ class Damage(NamedTuple):
     offset: int
 
 
-def pieces(path: Path, starts: Starts) -> Iterator[Piece | Damage]:
+def first_member(path: Path, starts: Starts) -> int | None:
+    """Where the first gzip member of a file is that can be read; None for a plain file.
+
+    A gzip file whose first bytes are damaged is one still.
+    """
+    with path.open("rb") as stream:
+        head = stream.read(_PROBE)
+        if head.startswith(MAGIC):
+            return 0
+        return None if starts(head.lstrip(b"\r\n")) else _next_member(stream, 0, starts)
+
+
+def pieces(path: Path, starts: Starts, member: int | None) -> Iterator[Piece | Damage]:
     """Bytes of a plain or gzip file, none twice; damage is named where it is met.
 
     Args:
         starts: whether bytes are how a record starts; says where to go on after damage.
+        member: what `first_member` says.
     """
     with path.open("rb") as stream:
-        packed = stream.read(2) == MAGIC
-        stream.seek(0)
-        if packed:
-            yield from _members(stream, starts)
+        if member is not None:
+            if member:
+                yield Damage(CORRUPT, 0)
+            yield from _members(stream, member, starts)
             return
         offset = 0
         while data := stream.read(_PIECE):
@@ -63,9 +76,9 @@ def pieces(path: Path, starts: Starts) -> Iterator[Piece | Damage]:
             offset += len(data)
 
 
-def _members(stream: BinaryIO, starts: Starts) -> Iterator[Piece | Damage]:
+def _members(stream: BinaryIO, first: int, starts: Starts) -> Iterator[Piece | Damage]:
     """Members of a gzip file; zeros between and after them are padding."""
-    start: int | None = 0
+    start: int | None = first
     rest = b""
     while start is not None:
         problem = None

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from tasks.corpus.sources.unpacked import CORRUPT, MAGIC, Damage, Piece, pieces
+from tasks.corpus.sources.unpacked import CORRUPT, Damage, Piece, first_member, pieces
 
 MAX_HEADER_BYTES = 64 << 10
 MAX_RECORD_BYTES = 8_000_000
@@ -171,11 +171,11 @@ class _Stream:
     """
 
     def __init__(self, path: Path, form: Format) -> None:
-        with path.open("rb") as stream:
-            self._packed = stream.read(len(MAGIC)) == MAGIC
+        member = first_member(path, form.starts)
+        self._packed = member is not None
         self._size = path.stat().st_size
         self._form = form
-        self._source = pieces(path, form.starts)
+        self._source = pieces(path, form.starts, member)
         self._next = next(self._source, None)
         self._data = b""
         self._at = 0

@@ -56,7 +56,7 @@ def test_crawl_text_goes_through_c4s_rules(tmp_path: Path) -> None:
 def test_language_must_be_sure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = members(*(wet(f"http://e.org/{n}", passage(10 * n, 6)) for n in range(2)))
     (tmp_path / "a.wet.gz").write_bytes(data)
-    scores = {passage(0, 6): 0.99, passage(10, 6): 0.9899}
+    scores = {passage(0, 6): 0.8, passage(10, 6): 0.7999}
     monkeypatch.setattr(c4, "identify", lambda text: ("en", scores[text]))
     funnel = Funnel("c4")
     documents = list(c4.read(tmp_path, ["a.wet.gz"], C4SourceRules(), funnel))

@@ -8,6 +8,8 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tasks.corpus.sources.warc import (
     ARC,
@@ -187,3 +189,60 @@ def test_arc_records_and_damage(tmp_path: Path) -> None:
     found = read(tmp_path, b"".join([start, *ones[:2], broken, *ones[3:]]), ARC)
     assert [reason for _, reason in lost(found)] == ["malformed ARC"]
     assert len([item for item in found if isinstance(item, Record)]) == 5
+
+
+@st.composite
+def damage(draw: st.DrawFn, data: bytes) -> bytes:
+    """``data`` after a few changes at random."""
+    changed = bytearray(data)
+    for _ in range(draw(st.integers(1, 4))):
+        at = draw(st.integers(0, max(0, len(changed) - 1)))
+        kind = draw(st.sampled_from(["set", "cut", "put", "copy"]))
+        if kind == "set" and changed:
+            changed[at] = draw(st.integers(0, 255))
+        elif kind == "cut":
+            del changed[at : at + draw(st.sampled_from([1, 40, 400]))]
+        elif kind == "put":
+            changed[at:at] = draw(st.binary(min_size=1, max_size=40))
+        else:
+            start = draw(st.integers(0, len(changed)))
+            changed[at:at] = changed[start : start + draw(st.sampled_from([3, 200]))]
+    return bytes(changed)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data(), st.integers(0, 5))
+def test_damage_inside_one_member_loses_no_other(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, victim: int
+) -> None:
+    parts = list(PACKED)
+    parts[victim] = data.draw(damage(parts[victim]))
+    found = read(tmp_path_factory.mktemp("fuzz"), b"".join(parts))
+    left = [number for number in numbers_or_none(found) if number != victim]
+    assert [number for number in left if number is not None] == [
+        number for number in range(6) if number != victim
+    ]
+    assert len({item.offset for item in found if isinstance(item, Record)}) == len(
+        [item for item in found if isinstance(item, Record)]
+    )
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data(), st.integers(0, 5))
+def test_damage_inside_one_record_of_a_plain_file_loses_at_most_its_neighbours(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, victim: int
+) -> None:
+    parts = list(PAGES)
+    parts[victim] = data.draw(damage(parts[victim]))
+    found = numbers_or_none(read(tmp_path_factory.mktemp("fuzz"), b"".join(parts)))
+    assert set(range(6)) - set(found) <= {victim - 1, victim, victim + 1}
+
+
+def numbers_or_none(found: Found) -> list[int | None]:
+    """The pages that were read, by the end of their address; None where damage is in that."""
+    ends = [
+        item.headers.get("warc-target-uri", "").rpartition("/")[2]
+        for item in found
+        if isinstance(item, Record)
+    ]
+    return [int(end) if end in {*"012345"} else None for end in ends]
