@@ -202,7 +202,8 @@ def report(result: PartResult) -> str:
         " `python -m benchmarks.corpus_latex --report <file>`; ids and figures only.",
         "",
         f"- Rate by processor time: {result.ratio:.0f}x `latex_to_text`,"
-        f" {result.facts['against_parser_alone']:.0f}x its parser alone ({processor()}).",
+        f" {result.facts['against_parser_alone']:.0f}x its parser alone (medians of"
+        f" {result.rows[0][-1]} rounds; {processor()}).",
         f"- The peer raises on: {_listed(result.facts['peer_errors'])}.",
         "- characters: of the source with its parts, of our text, of the peer's. words: of three"
         " letters and more. shared: share of our words that the peer's text has, and of the"
