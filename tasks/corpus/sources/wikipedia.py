@@ -53,7 +53,6 @@ def read(
                         "references": cited_urls(page.wikitext),
                     },
                 )
-        funnel.between()
 
 
 def article(page: Page, parameters: CorpusParameters, funnel: Funnel) -> str | None:
@@ -96,10 +95,9 @@ def read_pages(path: Path, name: str, languages: Sequence[str], funnel: Funnel) 
         return
     try:
         for page in pages_of(path, name):
-            if not funnel.at(name, page.number):
-                continue
-            if _is_article(page, languages, funnel):
+            if funnel.at(name, page.number) and _is_article(page, languages, funnel):
                 yield page
+            funnel.between()  # the next page's XML is none of this one's time
     except NotADump as error:
         funnel.bad_file(name, str(error))
     except etree.XMLSyntaxError as error:

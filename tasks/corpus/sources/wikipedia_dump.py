@@ -26,7 +26,7 @@ _NAMESPACES = {
 
 
 class NotADump(ValueError):
-    """The file is not called like a dump; says so."""
+    """The file is not called like a dump, or is XML without a page; says which."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def pages_of(path: Path, name: str) -> Iterator[Page]:
     ``<siteinfo>``, or in UTF-16, is read like any other.
 
     Raises:
-        NotADump: the name is none of a dump.
+        NotADump: the name is none of a dump, or the XML holds no page.
         lxml.etree.XMLSyntaxError: malformed XML, a page of more than 10 MB, or entities that
             expand to more than the file.
         EOFError, OSError, zlib.error: the archive is cut short or corrupt.
@@ -104,6 +104,8 @@ def pages_of(path: Path, name: str) -> Iterator[Page]:
                     language = _site_language(element) or language
             elif depth == 1:
                 _forget(element)  # what else a file may hold, or one that is no dump
+    if not number:
+        raise NotADump("XML without pages")
 
 
 def _opener(name: str) -> Any:
