@@ -130,7 +130,9 @@ def _content(name: str, content: str, literal: list[str]) -> str:
         return NOTHING
     if name == "pre":
         content = _NOWIKI.sub("", content)
-    content = decoded(content).strip("\n") if name in _LITERAL_BLOCKS else decoded(content)
+    content = decoded(content)
+    if name != "nowiki":
+        content = content.strip("\n") if name in _LITERAL_BLOCKS else content.strip()
     if not content:
         return NOTHING
     place = place_of(literal, content)
