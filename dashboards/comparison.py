@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from sqlalchemy import select
 
 from registry import paper
+from registry.contamination import contamination, share_of
 from registry.database import Registry
 from registry.schema import Artifact, ArtifactInput, Evaluation, ModelVersion
 
@@ -22,7 +23,11 @@ TEMPERATURES = {"pass@1": 0.1, "pass@80": 0.8, "pass@100": 0.8}
 
 
 class Score(BaseModel):
-    """One figure of one model. ``value`` and ``stderr`` in percent; None when it did not run."""
+    """One figure of one model. ``value`` and ``stderr`` in percent; None when it did not run.
+
+    contaminated: percent of the benchmark's items that the model's training documents hold; None
+    when that was not checked.
+    """
 
     model_config = FROZEN
 
@@ -38,6 +43,7 @@ class Score(BaseModel):
     truncated: int
     temperature: float | None
     reason: str | None
+    contaminated: float | None = None
 
 
 class Compared(BaseModel):
@@ -77,11 +83,14 @@ def evaluations(
         query = query.where(Evaluation.artifact_key.in_(artifact_keys))
     with registry.reading() as session:
         rows = session.execute(query).all()
-    names = model_names(registry, {row.model_key for row, _ in rows})
+    keys = {row.model_key for row, _ in rows}
+    names = model_names(registry, keys)
+    checked = {key: contamination(registry, key) for key in keys}
     compared: list[Compared] = []
     sample: list[Score] = []
     for row, sample_model in rows:
-        score = _score(row, names[row.model_key])
+        share = share_of(checked[row.model_key], row.benchmark, row.data_sha256)
+        score = _score(row, names[row.model_key], share)
         if row.sample or sample_model:
             sample.append(score)
         else:
@@ -114,7 +123,7 @@ def model_names(registry: Registry, keys: Collection[str]) -> dict[str, str]:
     return names
 
 
-def _score(row: Evaluation, model: str) -> Score:
+def _score(row: Evaluation, model: str, contaminated: float | None) -> Score:
     return Score(
         model=model,
         model_key=row.model_key,
@@ -128,6 +137,7 @@ def _score(row: Evaluation, model: str) -> Score:
         truncated=row.truncated,
         temperature=row.sampling.get("temperature"),
         reason=row.reason,
+        contaminated=None if contaminated is None else 100 * contaminated,
     )
 
 

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from registry.contamination import DATA, SHARES
 from tasks.context import atomic_write_json
 from tasks.corpus.benchmark_index import BenchmarkIndex, build_index, open_index
 from tasks.corpus.documents import ParquetFile
@@ -78,14 +79,24 @@ def flag_file(guard: Guard, *, path: str, index: str, folder: str) -> dict[str, 
 class Verdict:
     """What is to be done, and what the corpus' manifest says.
 
-    remove: by file, the rows that go; none unless ``decontamination`` is remove. shares: by
-    benchmark, the share of the checked items that what remains contaminates; 0 to 1. report: the
-    rows of ``contamination.json``.
+    remove: by file, the rows that go; none unless ``decontamination`` is remove. report: what
+    ``contamination.json`` holds.
     """
 
     remove: dict[str, NDArray[np.bool_]]
-    shares: dict[str, float]
     report: dict[str, Any]
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """By benchmark, the share of the checked items that what remains contaminates; 0 to 1."""
+        rows = self.report["benchmarks"].items()
+        return {name: row["share"] for name, row in rows if row["share"] is not None}
+
+    @property
+    def counts(self) -> dict[str, Any]:
+        """Counts of the manifest, where :mod:`registry.contamination` finds them."""
+        data = {name: self.report["benchmarks"][name]["data_sha256"] for name in self.shares}
+        return {SHARES: self.shares, DATA: data}
 
 
 def judge(
@@ -142,8 +153,7 @@ def judge(
     }
     atomic_write_json(out / REPORT, report)
     _write_pairs(found, hits, common_U, remove, out / PAIRS)
-    shares = {name: row["share"] for name, row in after.items() if row["share"] is not None}
-    return Verdict(remove, shares, report)
+    return Verdict(remove, report)
 
 
 Hits = tuple[NDArray[np.int64], NDArray[np.object_], NDArray[np.int64]]

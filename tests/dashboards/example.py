@@ -63,6 +63,7 @@ class _Builder:
         inputs: Mapping[str, ArtifactRef],
         run_id: str | None,
         sample: bool,
+        counts: Mapping[str, Any] | None = None,
     ) -> ArtifactRef:
         """An artifact with these texts."""
         staging = self.store.new_staging()
@@ -79,6 +80,7 @@ class _Builder:
             parameters={"sample": sample},
             inputs=dict(inputs),
             libraries={"sentencepiece": "0.2.1"},
+            counts=counts,
             environment={"python": "3.11.9", "git_commit": "c0ffee"},
             sample=sample,
             run_id=run_id,
@@ -122,10 +124,11 @@ class _Builder:
         inputs: Mapping[str, ArtifactRef],
         *,
         sample: bool = False,
+        counts: Mapping[str, Any] | None = None,
     ) -> ArtifactRef:
         """A stage that completed, and what it made."""
         run_id = self.attempt(parent, flow, stage, "completed")
-        ref = self.publish(kind, stage, files, inputs, run_id, sample)
+        ref = self.publish(kind, stage, files, inputs, run_id, sample, counts)
         self.end(run_id, artifact_key=ref.key)
         return ref
 
@@ -158,7 +161,21 @@ def _pipeline(builder: _Builder, *, sample: bool) -> tuple[dict[str, ArtifactRef
     preparation = builder.flow("preparation", top, prefect_flow_run_id="flow-2")
 
     def stage(parent: str, flow: str, kind: Kind, name: str, files: Any, **inputs: Any) -> Any:
-        return builder.stage(parent, flow, kind, name, files, inputs, sample=sample)
+        # Of the corpus' benchmarks, hellaswag was looked for, on the items that are evaluated.
+        counts = {
+            "contamination": {"hellaswag": 0.0133, "boolq": 0.5},
+            "contamination_data": {"hellaswag": "a" * 64, "boolq": "b" * 64},
+        }
+        return builder.stage(
+            parent,
+            flow,
+            kind,
+            name,
+            files,
+            inputs,
+            sample=sample,
+            counts=counts if name == "corpus" else None,
+        )
 
     fingerprints = "".join(
         json.dumps({"path": f"c4/{n}.json.gz", "size": 1000 + n, "sha256": f"{n:064x}"}) + "\n"
@@ -272,7 +289,7 @@ def _metrics() -> str:
 
 
 def _scores(sample: bool) -> list[dict[str, Any]]:
-    fields = {"stderr": 0.03, "n": 200, "shots": 0, "sample": sample}
+    fields = {"stderr": 0.03, "n": 200, "shots": 0, "sample": sample, "data_sha256": "a" * 64}
     reason = f"no sandbox {HOSTILE}"
     return [
         {"benchmark": "hellaswag", "metric": "acc_norm", "value": 0.2625, **fields},

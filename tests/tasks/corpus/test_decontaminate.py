@@ -20,6 +20,7 @@ from tasks.corpus.ngrams import HashTable, hashes_at, ngram_hashes, within_text,
 from tasks.corpus.parameters import CorpusParameters
 from tasks.corpus.rules.decontamination import DecontaminationRules
 from tasks.corpus.words import PIECE
+from tasks.evaluation.items import data_sha256
 from tests.tasks.evaluation.conftest import write_jsonl
 
 # Twenty words, none of them twice; items and documents are made of runs of them.
@@ -204,8 +205,8 @@ def test_report_counts_items_and_words(tmp_path: Path) -> None:
     texts = {"a": [" ".join(WORDS[:13]), "plain"], "b": ["plain", " ".join(WORDS[7:])]}
     verdict, report, pairs = run(tmp_path, questions, texts)
     row = report["benchmarks"]["boolq"]
-    assert len(row.pop("data_sha256")) == 64
     assert row == {
+        "data_sha256": data_sha256(tmp_path / "bench", ["boolq/validation.jsonl"]),
         "items": 4,
         "checked": 3,
         "too_short": 1,
@@ -217,6 +218,11 @@ def test_report_counts_items_and_words(tmp_path: Path) -> None:
         "found": 1,
     }
     assert verdict.shares == {"boolq": 1 / 3}
+    digest = report["benchmarks"]["boolq"]["data_sha256"]
+    assert verdict.counts == {
+        "contamination": {"boolq": 1 / 3},
+        "contamination_data": {"boolq": digest},
+    }
     assert (report["documents"], report["removed"]) == (2, 0)
     assert not any(own.any() for own in verdict.remove.values())
     assert [(p["file"], p["id"], p["item"], p["ngrams"], p["removed"]) for p in pairs] == [
