@@ -1,5 +1,8 @@
 r"""arXiv: LaTeX sources, in the bulk layout (tar of .gz) or as folders of .tex files.
 
+The filters: ``main file`` (its parts are put in, comments go), ``section`` (what stands before the
+first goes), ``bibliography``, ``macros`` (the paper's own are expanded).
+
 The offset of a document is the number of its member in the bulk archive (every member counts, from
 0), or 0 where the file is the paper: a single ``.gz``, or the main file in a folder.
 """

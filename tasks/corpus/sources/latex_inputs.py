@@ -28,6 +28,7 @@ _BEGIN = re.compile(r"\\begin\s*\{document\}")
 _DOCUMENT = re.compile(r"\\begin\s*\{document\}(.*?)(?:\\end\s*\{document\}|\Z)", re.DOTALL)
 _MAIN = re.compile(r"\\documentclass|\\documentstyle|\\begin\s*\{document\}")
 _COMMON_MAIN_NAMES = ("main.tex", "ms.tex", "paper.tex", "article.tex")
+_END_OF_FILE = re.compile(r"^[ \t]*+\\endinput(?![A-Za-z])", re.MULTILINE)
 _PART_CLASS = re.compile(
     r"\\documentclass\s*+(?:\[[^\]]{0,1000}\]\s*+)?\{\s*(?:subfiles|standalone)\s*\}"
 )
@@ -42,9 +43,11 @@ class Sources:
         self._stripped: dict[str, str] = {}
 
     def stripped(self, name: str) -> str:
-        """A file without comments, with verbatim text veiled."""
+        r"""A file up to ``\endinput``, without comments, with verbatim text veiled."""
         if name not in self._stripped:
-            self._stripped[name] = strip_comments(self.files[name], self._blocks)
+            text = strip_comments(self.files[name], self._blocks)
+            end = _END_OF_FILE.search(text)
+            self._stripped[name] = text if end is None else text[: end.start()]
         return self._stripped[name]
 
 

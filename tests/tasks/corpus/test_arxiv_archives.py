@@ -296,6 +296,28 @@ def test_main_file_of_several(tmp_path: Path) -> None:
     assert funnel.rejected_rows[0].id == "1.gz#supplement.tex"
 
 
+def test_names_of_parts(tmp_path: Path) -> None:
+    parts = [
+        "\\input{with space}", '\\input{"quoted name"}', '\\input "bare quoted"', "\\input plain",
+        "\\InputIfFileExists{exists}{}{}", "\\@input{at.tex}", "\\subinputfrom{sub/}{below}",
+        "\\input{no-ending}", "\\input{figure.tikz}",
+    ]  # fmt: skip
+    names = [
+        "with space.tex", "quoted name.tex", "bare quoted.tex", "plain.tex", "exists.tex", "at.tex",
+        "sub/below.tex", "no-ending", "figure.tikz",
+    ]  # fmt: skip
+    main = TEX.replace(b"Text.", " ".join(parts).encode() + b" \\input{main.bbl} End.")
+    files: dict[str, bytes | tarfile.TarInfo] = {
+        name: f"<{number}>\n\\endinput\nnot this".encode() for number, name in enumerate(names)
+    }
+    files |= {"main.tex": main, "main.bbl": b"\\begin{thebibliography}{9}\\end{thebibliography}"}
+    (tmp_path / "1.gz").write_bytes(gzip.compress(tar(files)))
+    (document,), funnel = collect(tmp_path)
+    words = document.text.replace("{}", "").split()
+    assert words == ["\\section{S}", *(f"<{n}>" for n in range(len(parts))), "End."]
+    assert counts(funnel) == {} and document.meta["parts"] == len(parts)
+
+
 def test_parts_share_the_encoding_that_the_main_file_declares(tmp_path: Path) -> None:
     main = b"\\usepackage[koi8-r]{inputenc}" + TEX.replace(b"Text.", b"\\input{a}")
     part = "Пусть".encode("koi8_r")
