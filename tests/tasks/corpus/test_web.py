@@ -174,21 +174,6 @@ def test_formatting_left_open_to_fill_the_memory_is_refused() -> None:
     assert time.monotonic() - started < 8
 
 
-def test_number_of_workers_changes_nothing(tmp_path: Path) -> None:
-    pages = [
-        (f"http://h{i}.org/", "200 OK", "text/html", html(PAGE.replace("the", f"the{i}")))
-        for i in range(70)
-    ]
-    warc(tmp_path / "a.warc.gz", *pages)
-    results = []
-    for workers in (1, 2):
-        funnel = Funnel("commoncrawl")
-        parameters = CorpusParameters(workers=workers)
-        documents = list(commoncrawl.read(tmp_path, ["a.warc.gz"], parameters, funnel))
-        results.append(([vars(d) for d in documents], funnel.rows()))
-    assert results[0] == results[1]
-
-
 def test_c4_reads_json_lines_and_counts_what_is_none(tmp_path: Path) -> None:
     records = [
         json.dumps({"text": SENTENCES[0], "url": "http://a.org/1", "timestamp": "2019-04-25"}),

@@ -157,6 +157,11 @@ def test_media_types(tmp_path: Path) -> None:
     assert rejected(funnel, "html") == {"not HTML": 1}
 
 
+def test_addresses_in_angle_brackets(tmp_path: Path) -> None:
+    found, _ = read(tmp_path, members(record("<http://e.org/1>", http(BODY))))
+    assert [page.uri for page in found] == ["http://e.org/1"]
+
+
 def test_nul_bytes_go(tmp_path: Path) -> None:
     body = BODY.replace(b"old town", b"old\0 to\0wn")
     text = sentence(1).replace("old", "o\0ld")
