@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import time
 from pathlib import Path
 
@@ -108,3 +109,21 @@ def test_real_books_stay(arriero_data: Path) -> None:
             checked += 1
             assert repaired(raw) == (raw, 0), name
     assert checked > 20
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_real_wikipedias_in_many_languages_stay(arriero_data: Path) -> None:
+    """The markup of real articles in 23 languages, Arabic and Japanese among them."""
+    dumps = sorted((arriero_data / "corpus/wikipedia/minidumps").glob("*.bz2"))
+    assert len(dumps) == 23
+    for path in dumps:
+        text = bz2.decompress(path.read_bytes()).decode("utf-8")
+        assert not text.isascii()
+        better, _ = repaired(text)
+        changed = [
+            (old, new)
+            for old, new in zip(text.split("\n"), better.split("\n"), strict=True)
+            if old != new
+        ]
+        assert not changed, (path.name, changed[0])
