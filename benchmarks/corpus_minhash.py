@@ -125,7 +125,7 @@ def exact_pairs(texts: Sequence[str], least: float) -> Pairs:
 def by_signatures(
     texts: Sequence[str], folder: Path, similarity: float | None = None
 ) -> dict[str, Any]:
-    """Ours: texts signed to a file, clusters by its bands, confirmed where a similarity is given."""
+    """Ours: texts signed to a file, clusters by its bands; with a similarity, confirmed."""
     from tasks.corpus.clusters import cluster, sign_file
 
     begun, begun_processor = time.perf_counter(), time.process_time()

@@ -11,8 +11,9 @@ class BookRules(BaseModel):
     book_overlap: float = Field(
         0.9,
         title="Overlap of the same book",
-        description="Two books are one when this share of the shorter one's 5-word shingles is"
-        " in the other. Source: the paper's 'more than 90% content overlap'.",
+        description="Of two books the shorter one goes when more than this share of its distinct"
+        " 5-word shingles is in the other: it is an edition of it, or a part. Source: the paper's"
+        " 'more than 90% content overlap'.",
         gt=0.0,
         le=1.0,
     )

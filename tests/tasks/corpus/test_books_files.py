@@ -63,6 +63,13 @@ def test_text_with_marks_of_old_systems_is_text(tmp_path: Path) -> None:
         assert decode(data)[0].strip("\f\n") == TEXT.decode().strip()
 
 
+def test_books_that_are_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(book_files, "MAX_BYTES", 1000)
+    for name, data in (("a.txt", TEXT), ("a.txt.gz", gzip.compress(TEXT))):
+        assert reasons(tmp_path, name, data) == ([], [("file too large", 0)])
+    assert reasons(tmp_path, "a.txt", TEXT[:1000]) == (["a.txt"], [])
+
+
 def test_damaged_gzip_files(tmp_path: Path) -> None:
     packed = gzip.compress(TEXT + bytes(range(32, 127)) * 50)
     assert reasons(tmp_path, "a.txt.gz", packed[:-30]) == ([], [("truncated gzip", 0)])

@@ -83,7 +83,7 @@ def test_clusters_of_shards_are_those_of_the_whole(
         ("one", [], 64, 256),
         ("two", [50], 20_000, 7),
         ("five", [1, 1, 30, 90], 30_000, 3),
-        ("tight", [80], 1_000_000, 100),
+        ("tight", [80], 200_000, 100),
     ):
         monkeypatch.setattr(clusters, "KEY_BYTES", key_bytes)
         monkeypatch.setattr(clusters, "BATCH_TEXTS", batch)
