@@ -168,13 +168,13 @@ def _environment(match: re.Match[str], name: str, bodies: list[str]) -> Macro:
     """An environment's begin and end; they stay a group, as an environment is one."""
     begin, end = (_own_environment(name, body) for body in bodies)
     if not (_BEGINS.match(bodies[0]) and _ENDS.search(bodies[1])):
-        begin, end = f"{{{begin}", f"{end}}}"
-    return Macro(int(match["counted"] or 0), begin, match["standard"], end)
+        begin, end = f"{{{begin.lstrip()}", f"{end.rstrip()}}}"
+    return Macro(int(match["counted"] or 0), begin.lstrip(), match["standard"], end.rstrip())
 
 
 def _own_environment(name: str, body: str) -> str:
     own = re.compile(r"\\(?:begin|end)\s*" + re.escape(name))
-    return _XSPACE.sub("", own.sub(lambda use: veil(use.group()), body)).strip()
+    return _XSPACE.sub("", own.sub(lambda use: veil(use.group()), body))
 
 
 def _with_parameters(parameters: str, body: str) -> Macro | None:

@@ -27,7 +27,7 @@ def text_of(source: str, expansions: int = 1000) -> str:
     [
         # the environment's group stays one
         (r"\newenvironment{rem}{\bf Remark. }{\rm!}\begin{rem}a\end{rem} b",
-         r"{\bf Remark.a\rm!} b"),
+         r"{\bf Remark. a\rm!} b"),
         # unless it is another environment's
         (r"\newenvironment{prf}{\begin{quote}\it }{\end{quote}}\begin{prf}a\end{prf}",
          r"\begin{quote}\it a\end{quote}"),
