@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from functools import lru_cache
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -73,6 +75,40 @@ def test_text_without_commands_comes_through_as_it_is(words: str) -> None:
     text = text_of(f"\\begin{{document}}\\section{{S}}|{words}|\\end{{document}}")
     assert text is not None
     assert " ".join(text.split()) == " ".join(f"\\section{{S}}|{words}|".split())
+
+
+@lru_cache(maxsize=1)
+def seeds(folder: Path) -> list[str]:
+    return [decode(path.read_bytes())[0] for path in sorted(folder.rglob("*.tex"))]
+
+
+@pytest.mark.data
+@settings(max_examples=120, deadline=None)
+@given(st.data())
+def test_real_papers_with_noise_in_them(arriero_data: Path, data: st.DataObject) -> None:
+    """Slices of real sources, with pieces of LaTeX thrown in and pieces taken out."""
+    sources = seeds(arriero_data / "corpus/arxiv/open")
+    source = data.draw(st.sampled_from(sources))
+    start = data.draw(st.integers(0, len(source)))
+    text = source[start : start + 20_000]
+    for piece in data.draw(st.lists(st.sampled_from(PIECES), max_size=8)):
+        at = data.draw(st.integers(0, len(text)))
+        gone = data.draw(st.sampled_from([0, 0, 1, 100]))
+        text = text[:at] + piece + text[at + gone :]
+    cleaned = text_of(HEAD + text, 100_000, b=text[:1000])
+    assert cleaned is not None
+    cleaned.encode()
+    assert len(cleaned) < 30 * len(text) + 10_000
+
+
+@pytest.mark.data
+def test_a_cleaned_paper_has_nothing_left_to_clean(arriero_data: Path) -> None:
+    """No section header moves, no comment or bibliography is found, at a second cleaning."""
+    for source in seeds(arriero_data / "corpus/arxiv/open"):
+        once = text_of(source, 100_000)
+        if once is None or once.startswith("\\newcommand"):
+            continue
+        assert text_of(f"\\begin{{document}}{once}", 100_000) == once
 
 
 UNITS = [
