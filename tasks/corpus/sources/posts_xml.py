@@ -20,17 +20,22 @@ _HEAD_BYTES = 512  # the XML declaration stands in them
 _TEXT_ENCODING = re.compile(
     r"utf|us-ascii|ascii|iso|latin|windows|cp\d|koi8|euc|gb|big5|shift", re.IGNORECASE
 )
+_ENCODING = re.compile(rb"<\?xml[^>]{0,200}?encoding\s*=\s*[\"']([\w.:-]{1,40})[\"']")
 _ROW = re.compile(
-    rb"<!--.*?(?:-->|\Z)|<row(?=[\s/>])((?:\s++[\w:.-]++\s*+=\s*+(?:\"[^\"<]*+\"|'[^'<]*+'))*+)\s*+/?>",
+    rb"<!--.*?(?:-->|\Z)"
+    rb"|<row(?=[\s/>])((?:\s++[\w:.-]++\s*+=\s*+(?:\"[^\"<]*+\"|'[^'<]*+'))*+)\s*+/?>",
     re.DOTALL,
 )
 _ATTRIBUTE = re.compile(rb"([\w:.-]+)\s*+=\s*+(?:\"([^\"]*+)\"|'([^']*+)')")
 _BETWEEN = re.compile(rb"(?:\s|\xef\xbb\xbf|</?[A-Za-z][\w-]*\s*>|<\?[^>]*\?>)*+")
-_REFERENCE = re.compile(r"&(?:#(\d{1,7})|#[xX]([0-9a-fA-F]{1,6})|(\w+));?")
-_BARE = re.compile(r"&(?!(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|lt|gt|amp|quot|apos);)")
-_NAMES = {"lt": "<", "gt": ">", "amp": "&", "quot": '"', "apos": "'"}
-_ENCODING = re.compile(rb"<\?xml[^>]{0,200}?encoding\s*=\s*[\"']([\w.:-]{1,40})[\"']")
-_WHITE = str.maketrans("\t\r\n", "   ")
+# The references of a post, in the order of their frequency; "&amp;" must be the last to go.
+_COMMON = (
+    (b"&lt;", b"<"), (b"&gt;", b">"), (b"&#xA;", b"\n"), (b"&quot;", b'"'), (b"&#xD;", b"\r"),
+    (b"&apos;", b"'"),
+)  # fmt: skip
+_REFERENCE = re.compile(r"&(?:#(\d{1,7})|#[xX]([0-9a-fA-F]{1,6})|(amp));")
+_BARE = re.compile(r"&(?!(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|amp);)")
+_WHITE = bytes.maketrans(b"\t\r\n", b"   ")
 
 Row = dict[bytes, bytes]
 
@@ -156,24 +161,31 @@ def value(row: Row, name: bytes) -> str:
     Raises:
         ValueError: it is not UTF-8, or refers to what XML does not know.
     """
-    text = row.get(name, b"").decode()
-    if "\n" in text or "\t" in text or "\r" in text:
-        text = text.translate(_WHITE)
-    if "&" not in text:
-        return text
+    data = row.get(name, b"")
+    if b"\n" in data or b"\t" in data or b"\r" in data:
+        data = data.translate(_WHITE)
+    if b"&" not in data:
+        return data.decode()
+    for reference, character in _COMMON:
+        if reference in data:
+            data = data.replace(reference, character)
+    left = data.count(b"&")
+    if left == data.count(b"&amp;"):
+        return (data.replace(b"&amp;", b"&") if left else data).decode()
+    return _with_characters(data.decode())
+
+
+def _with_characters(text: str) -> str:
+    """``text`` with its other references resolved: characters' numbers, and "&amp;"."""
     bare = _BARE.search(text)
     if bare is not None:
         raise ValueError(f"unknown reference {text[bare.start() : bare.start() + 20]!r}")
-    text = text.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", '"')
-    text = text.replace("&#xA;", "\n").replace("&#xD;", "\r").replace("&apos;", "'")
-    if "&#" in text:
-        return _REFERENCE.sub(_character, text)
-    return text.replace("&amp;", "&")
+    return _REFERENCE.sub(_character, text)
 
 
 def _character(match: re.Match[str]) -> str:
     if match[3]:
-        return _NAMES[match[3]]
+        return "&"
     number = int(match[1] or match[2], 10 if match[1] else 16)
     if not 0 < number <= 0x10FFFF or 0xD800 <= number < 0xE000:
         return "\ufffd"

@@ -12,7 +12,7 @@ import json
 import posixpath
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from tasks.context import atomic_write_json
@@ -178,31 +178,32 @@ def _load(path: Path, name: str, store: ThreadStore, funnel: Funnel) -> None:
     number = 0
     damaged = False
 
-    def add(row: Row | Damage) -> None:
+    def add(rows: Iterable[Row | Damage]) -> None:
         nonlocal number, damaged
-        number += not isinstance(row, Damage) or row.row
-        if not funnel.at(name, number):
-            return
-        if not isinstance(row, Damage):
-            post = _post(row, number, funnel)
-            if post is not None and not store.add(post):
-                funnel.reject("thread", "number of another post", post.text)
-        elif damaged:
-            funnel.reject("read", row.reason)
-        else:
-            damaged = True
-            funnel.bad_file(name, row.reason)
-
-    def take(piece: bytes) -> None:
-        for row in reader.feed(piece):
-            add(row)
+        posts = []
+        for row in rows:
+            number += not isinstance(row, Damage) or row.row
+            if not funnel.at(name, number):
+                continue
+            if not isinstance(row, Damage):
+                post = _post(row, number, funnel)
+                if post is not None:
+                    posts.append(post)
+            elif damaged:
+                funnel.reject("read", row.reason)
+            else:
+                damaged = True
+                funnel.bad_file(name, row.reason)
+        for post in store.add(posts):
+            funnel.at(name, post.row)
+            funnel.reject("thread", "number of another post", post.text)
         funnel.between()
 
     try:
-        whole = stream_posts(path, name, funnel, take)
-        for row in reader.finish():
-            if whole or not isinstance(row, Damage):  # else it is counted already
-                add(row)
+        whole = stream_posts(path, name, funnel, lambda piece: add(reader.feed(piece)))
+        rest = reader.finish()
+        # Damage at the end of a file that broke off is counted already.
+        add(rest if whole else (row for row in rest if not isinstance(row, Damage)))
     except LookupError as error:
         funnel.bad_file(name, "unknown encoding", error)
 

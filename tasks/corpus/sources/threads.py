@@ -6,7 +6,7 @@ Posts lie in a temporary SQLite file, which sorts on disk, so memory does not gr
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -49,22 +49,29 @@ class ThreadStore:
         self._connection = sqlite3.connect(path)
         self._connection.execute("PRAGMA journal_mode=OFF")
         self._connection.execute("PRAGMA synchronous=OFF")
-        self._connection.execute("PRAGMA cache_size=-65536")
+        self._connection.execute("PRAGMA cache_size=-8192")
         self._connection.execute(
             "CREATE TABLE post (id INTEGER PRIMARY KEY, thread INTEGER, answer INTEGER,"
             " score INTEGER, row INTEGER, accepted INTEGER, created TEXT, title TEXT, tags TEXT,"
             " license TEXT, text TEXT)"
         )
 
-    def add(self, post: Post) -> bool:
-        """Add a post; False when there is one of the same number already, which stays."""
-        thread = post.id if post.parent is None else post.parent
-        done = self._connection.execute(
+    def add(self, posts: Sequence[Post]) -> list[Post]:
+        """Add posts; returns those whose number another post has already, which stays."""
+        before = self._connection.total_changes
+        self._connection.executemany(
             "INSERT OR IGNORE INTO post VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (post.id, thread, int(post.parent is not None), post.score, post.row, post.accepted,
-             post.created, post.title, post.tags, post.license, post.text),
+            (
+                (post.id, post.id if post.parent is None else post.parent,
+                 int(post.parent is not None), post.score, post.row, post.accepted, post.created,
+                 post.title, post.tags, post.license, post.text)
+                for post in posts
+            ),
         )  # fmt: skip
-        return done.rowcount == 1
+        if self._connection.total_changes - before == len(posts):
+            return []
+        find = "SELECT row FROM post WHERE id = ?"
+        return [p for p in posts if self._connection.execute(find, (p.id,)).fetchone()[0] != p.row]
 
     def threads(self, funnel: Funnel, name: str) -> Iterator[Thread]:
         """Threads by the question's number; answers that belong to none are counted."""
