@@ -27,6 +27,18 @@ _ROW = re.compile(
     re.DOTALL,
 )
 _ATTRIBUTE = re.compile(rb"([\w:.-]+)\s*+=\s*+(?:\"([^\"]*+)\"|'([^']*+)')")
+_ROW_ENDS = (b" />", b"/>", b" />\r", b"/>\r")
+# How the dumps write the attributes' names.
+_PIECES = {
+    b" " + name + b"=": name
+    for name in (
+        b"Id", b"PostTypeId", b"ParentId", b"AcceptedAnswerId", b"CreationDate", b"DeletionDate",
+        b"Score", b"ViewCount", b"Body", b"OwnerUserId", b"OwnerDisplayName", b"LastEditorUserId",
+        b"LastEditorDisplayName", b"LastEditDate", b"LastActivityDate", b"Title", b"Tags",
+        b"AnswerCount", b"CommentCount", b"FavoriteCount", b"ClosedDate", b"CommunityOwnedDate",
+        b"ContentLicense",
+    )
+}  # fmt: skip
 _BETWEEN = re.compile(rb"(?:\s|\xef\xbb\xbf|</?[A-Za-z][\w-]*\s*>|<\?[^>]*\?>)*+")
 # The references of a post, in the order of their frequency; "&amp;" must be the last to go.
 _COMMON = (
@@ -102,18 +114,23 @@ class PostsReader:
     def _take(self, *, last: bool) -> Iterator[Row | Damage]:
         buffer = self._buffer
         at = 0
-        for match in _ROW.finditer(buffer):
-            if match.start() > at:
+        while at < len(buffer):
+            line = buffer.find(b"\n", at)
+            row = _row_of_line(buffer[at:line]) if line >= 0 else None
+            if row is not None:
+                at = line + 1
+            else:
+                match = _ROW.search(buffer, at)
+                if match is None or not match[0].endswith(b">"):
+                    break  # none, or a comment whose end has not come
                 yield from self._between(buffer[at : match.start()])
-            at = match.end()
-            attributes = match[1]
-            if attributes is not None:
-                self._skipping = False
-                self._rows = True
-                yield {name: a or b for name, a, b in _ATTRIBUTE.findall(attributes)}
-            elif not match[0].endswith(b"-->"):
-                at = match.start()  # a comment whose end has not come
-                break
+                at = match.end()
+                if match[1] is None:
+                    continue
+                row = {name: a or b for name, a, b in _ATTRIBUTE.findall(match[1])}
+            self._skipping = False
+            self._rows = True
+            yield row
         rest = buffer[at:] if at else buffer
         if last:
             yield from self._end(rest)
@@ -153,6 +170,25 @@ class PostsReader:
             yield Damage(
                 "truncated XML" if self._rows or b"<posts" in rest else "malformed XML", False
             )
+
+
+def _row_of_line(line: bytes) -> Row | None:
+    """The row that a line is, written as the dumps write it; None when it is anything else.
+
+    Three times as fast as the regular expression, which takes whatever XML allows.
+    """
+    parts = line.split(b'"')
+    if parts[-1] not in _ROW_ENDS or len(parts) % 2 == 0 or line.count(b"<") != 1:
+        return None
+    head = parts[0].lstrip()
+    if head[:4] != b"<row":
+        return None
+    parts[0] = head[4:]
+    try:
+        names = [_PIECES[piece] for piece in parts[:-1:2]]
+    except KeyError:
+        return None
+    return dict(zip(names, parts[1::2], strict=True))
 
 
 def value(row: Row, name: bytes) -> str:

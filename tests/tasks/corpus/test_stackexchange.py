@@ -8,11 +8,14 @@ from pathlib import Path
 
 import py7zr
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tasks.corpus.chain import check_chain
 from tasks.corpus.documents import BadFileError, Document, Funnel
 from tasks.corpus.parameters import CorpusParameters
 from tasks.corpus.sources import posts_archive, posts_xml, stackexchange, threads
+from tasks.corpus.sources.posts_xml import Damage, PostsReader, Row
 
 WORDS = ("one", "two", "three", "four", "five")
 
@@ -243,6 +246,36 @@ def test_several_rows_on_a_line_one_row_on_several_and_comments(tmp_path: Path) 
     documents, funnel = collect(tmp_path)
     assert [d.text for d in documents] == ['Q: one — "1" x', "Q: tw o", "Q: < &#65;"]
     assert rejected(funnel) == {}
+
+
+def read_rows(data: bytes, size: int) -> list[Row | Damage]:
+    reader = PostsReader()
+    found: list[Row | Damage] = []
+    for at in range(0, len(data), size):
+        found += reader.feed(data[at : at + size])
+    return found + list(reader.finish())
+
+
+LINES = st.sampled_from(
+    [
+        '<row Id="1" PostTypeId="1" Body="&lt;p&gt;" />\n', '  <row Id="2" Body="x"/>\r\n', "\n",
+        "<row Id='3' Body='\"' />", '<row Id="4" Odd="x" />\n', '<row Id="5" Body="a < b" />\n',
+        '<row Id="6"', ' Body="y" />\n', "<!-- ", " -->\n", '<row Id="7" />', "</row>", "noise",
+        "<posts>\n", "</posts>\n", '<row Id="8" Body="a > b" />\n', '"', ">", "<", '<row Id="9>\n',
+        '<row  Id = "10"/>\n', "<row>\n", "<rows />\n", 'x<row Id="11" />\n', "<!-->", "/>\n",
+    ]
+)  # fmt: skip
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.lists(LINES, max_size=12).map("".join), st.integers(1, 90))
+def test_rows_do_not_depend_on_how_the_bytes_come(text: str, size: int) -> None:
+    data = b"<?xml version='1.0'?>" + text.encode()
+    whole = read_rows(data, len(data))
+    assert read_rows(data, size) == whole
+    with pytest.MonkeyPatch.context() as patch:  # nor on the way that only knows the dumps' lines
+        patch.setattr(posts_xml, "_row_of_line", lambda line: None)
+        assert read_rows(data, size) == whole
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "iso-8859-1", "windows-1251"])
