@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from tasks.corpus.funnel import Funnel
 from tasks.corpus.rules.heuristics import HeuristicRules
-from tasks.corpus.web.words import WORD, Tokens, more_than
+from tasks.corpus.web.words import Tokens, more_than
 
 STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
 BULLETS = ("•", "-", "–", "*", "‣", "◦", "▪", "·", "●", "■")
@@ -79,7 +79,7 @@ class GopherRules:
         for token, count in tokens.counts.items():
             if token.isalpha():
                 with_letter += count
-            elif WORD.search(token) is None:
+            elif not any(map(str.isalnum, token)):
                 continue
             elif any(map(str.isalpha, token)):
                 with_letter += count

@@ -7,9 +7,12 @@ from collections import Counter
 from dataclasses import dataclass
 
 # What a reader takes for one word stays one (example.com, R&D, 3.14, 9:30), the end after an
-# apostrophe is one of its own, runs of dots or dashes are one mark, any other mark stands alone.
+# apostrophe is one of its own, runs of dots or dashes are one mark, any other mark stands alone
+# (so does _ but inside a word).
 # No alternative can fail after its first characters, so matching is linear.
-TOKEN = re.compile(r"\w+(?:[.&\u00ad]\w+|(?<=\d)[,:/–]\d+)*|\.+|-+|['’](?<=\w.)\w+|[^\w\s]")
+TOKEN = re.compile(
+    r"[^\W_]+(?:[._&\u00ad][^\W_]+|(?<=\d)[,:/–]\d+)*|\.+|-+|['’](?<=\w.)[^\W_]+|[^\w\s]|_"
+)
 WORD = re.compile(r"\w+")
 
 

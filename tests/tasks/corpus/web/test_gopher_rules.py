@@ -49,7 +49,7 @@ def test_number_of_words_at_both_bounds() -> None:
     assert judge(f"{STOPS} {words(0, 48)}") == ""
     assert judge(f"{STOPS} {words(0, 47)}") == "too few words"
     # Marks are no words.
-    assert judge(f"{STOPS} {words(0, 47)} . , ! -- ( )") == "too few words"
+    assert judge(f"{STOPS} {words(0, 47)} . , ! -- ( ) _") == "too few words"
     assert judge(f"{STOPS} {words(0, 98)}", gopher_max_words=100) == ""
     assert judge(f"{STOPS} {words(0, 99)}", gopher_max_words=100) == "too many words"
     assert judge(f"{STOPS} {words(0, 300)}", gopher_max_words=100) == "too many words"
@@ -238,6 +238,7 @@ def test_ngrams_are_exact(tokens: list[str], top: float, again: float) -> None:
         ("R&D at example.com, 3.14 or 9:30…", ["R&D", "at", "example.com", ",", "3.14", "or",
                                                 "9:30", "…"]),
         ("Wait... 'so' -- $5!!", ["Wait", "...", "'", "so", "'", "--", "$", "5", "!", "!"]),
+        ("_so_ my_name '_he'", ["_", "so", "_", "my_name", "'", "_", "he", "'"]),
         ("", []),
     ],
 )  # fmt: skip
