@@ -7,6 +7,7 @@ import gzip
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,10 +33,10 @@ def dump(path: Path, *pages: str, site: str = SITE, lang: str = "en") -> None:
     path.write_bytes(bz2.compress((xml + site + "".join(pages) + "</mediawiki>").encode()))
 
 
-def collect(root: Path, **options: object) -> tuple[list[Document], Funnel]:
+def collect(root: Path, **options: Any) -> tuple[list[Document], Funnel]:
     funnel = Funnel("wikipedia")
     files = sorted(path.name for path in root.iterdir())
-    parameters = CorpusParameters(workers=1, **options)  # type: ignore[arg-type]
+    parameters = CorpusParameters(workers=1, **options)
     return list(wikipedia.read(root, files, parameters, funnel)), funnel
 
 
