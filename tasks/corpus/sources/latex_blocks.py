@@ -70,6 +70,12 @@ def own_blocks(texts: Iterable[str]) -> Blocks:
     )
 
 
+def marks_begin(text: str) -> int:
+    """Where marks are in force from: behind their declaration, from the start without one."""
+    match = _SHORT.search(text)
+    return match.end() if match is not None else 0
+
+
 def _environments(text: str) -> Iterator[tuple[str, str]]:
     """Environments whose begin starts verbatim text or a comment, and which of the two."""
     behind = unclosed = 0

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from tasks.corpus.sources.latex_blocks import NONE, Blocks
+from tasks.corpus.sources.latex_blocks import NONE, Blocks, marks_begin
 from tasks.corpus.sources.latex_conditionals import drop_false
 
 # Lone surrogates: no decoder gives them, and no pattern of LaTeX matches them.
@@ -76,6 +76,7 @@ def strip_comments(text: str, blocks: Blocks = NONE) -> str:
     done = at = 0
     unclosed: set[str] = set()
     token = _tokens(blocks)[0]
+    marked_from = marks_begin(text) if blocks.marks else 0
     while (match := token.search(text, at)) is not None:
         start, at = match.span()
         environment = match["environment"]
@@ -87,6 +88,8 @@ def strip_comments(text: str, blocks: Blocks = NONE) -> str:
                 parts.append(text[done:line])
                 end = min(end + 1, len(text))
             done = at = end
+        elif text[start] in blocks.marks and start < marked_from:
+            at = start + 1
         elif match["inline"] is not None or text[start] in blocks.marks:
             parts += text[done:start], veil(text[start:at])
             done = at

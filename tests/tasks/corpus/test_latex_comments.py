@@ -82,6 +82,8 @@ def test_short_verbatim_marks() -> None:
         reveal(strip_comments(source, own_blocks([source]))) == r"\MakeShortVerb{\|} a |%d \x| b "
     )
     assert reveal(strip_comments("|a % b| c")) == "|a "
+    early = "|a % b|\n" + source  # not yet declared
+    assert reveal(strip_comments(early, own_blocks([early]))).startswith("|a \n")
 
 
 def test_an_ordinary_environment_is_no_block() -> None:

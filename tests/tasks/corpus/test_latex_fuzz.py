@@ -98,7 +98,7 @@ def test_real_papers_with_noise_in_them(arriero_data: Path, data: st.DataObject)
     cleaned = text_of(HEAD + text, 100_000, b=text[:1000])
     assert cleaned is not None
     cleaned.encode()
-    assert len(cleaned) < 30 * len(text) + 10_000
+    assert len(cleaned) < MAX_CHARACTERS + 10_000
 
 
 @pytest.mark.data
