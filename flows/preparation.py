@@ -16,6 +16,8 @@ from tasks.corpus.parameters import CorpusParameters
 from tasks.corpus.quality.parameters import QualityModelParameters, QualityParameters
 from tasks.corpus.quality.stage import filter_pages, train_quality_models
 from tasks.corpus.stage import assemble_corpus, fingerprint_source, prepare_source
+from tasks.evaluation.parameters import EvaluationParameters
+from tasks.evaluation.stage import fingerprint_bench
 from tasks.projected_tables import funnel_row
 from tasks.runner import RunContext, open_workplace, settled
 
@@ -70,9 +72,23 @@ def preparation(parameters: PreparationParameters) -> ArtifactRef:
                 )
         if "commoncrawl" in documents and "wikipedia" in documents:
             documents["commoncrawl"] = _judged(parameters, documents, run)
-        corpus: ArtifactRef = settled(assemble_corpus(parameters.corpus, documents, run))
+        bench = _benchmarks(parameters.corpus, data, run)
+        corpus: ArtifactRef = settled(
+            assemble_corpus(parameters.corpus, documents, run, bench, data.root)
+        )
         _show_funnel(corpus)
         return corpus
+
+
+def _benchmarks(
+    parameters: CorpusParameters, data: DataFolder, run: RunContext
+) -> ArtifactRef | None:
+    """Listing of the benchmarks' files that documents are compared with; None without any."""
+    if parameters.decontamination == "off" or not (data.path / "bench").is_dir():
+        return None
+    wanted = EvaluationParameters(benchmarks=parameters.decontamination_benchmarks)
+    bench: ArtifactRef = settled(fingerprint_bench(wanted, data.root, data.sample, run))
+    return bench
 
 
 def _show_funnel(corpus: ArtifactRef) -> None:

@@ -14,40 +14,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from tasks.context import StageContext, StageResult, atomic_write_json
+from tasks.corpus import decontaminate
 from tasks.corpus.assembly import FILTERS, Fate
 from tasks.corpus.build import MissingSourceError
 from tasks.corpus.chain import check_chain
-from tasks.corpus.clusters import cluster
-from tasks.corpus.dedup import first_of_files, leading_digests
 from tasks.corpus.documents import document_files
 from tasks.corpus.execute import Executor, Job, kept
 from tasks.corpus.executors import choose_executor
+from tasks.corpus.fates import Part, decide
 from tasks.corpus.funnel import Funnel
 from tasks.corpus.mixture import SOURCES, mixture
 from tasks.corpus.parameters import CorpusParameters
-from tasks.corpus.split import choose_validation, cluster_keys
+from tasks.corpus.rules.decontamination import DecontaminationRules
 from tasks.corpus.steps import once
 
 STEPS = "tasks.corpus.assembly"
-Mask = NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Part:
-    """One file of a source's documents. name: of its folders in the work folder."""
-
-    source: str
-    path: Path
-    rows: int
-
-    @property
-    def name(self) -> str:
-        return f"{self.source}-{self.path.stem}"
+DECONTAMINATE = "tasks.corpus.decontaminate"
 
 
 def build_corpus(
@@ -55,27 +40,32 @@ def build_corpus(
     parameters: CorpusParameters,
     context: StageContext,
     executor: Executor | None = None,
+    bench: Path | None = None,
 ) -> StageResult:
     """Join the sources: remove texts that an earlier source has, split, mix.
 
     Earlier means earlier in Table 1. A cluster of near-duplicates, over all sources, is on one side
     of the split as a whole. Writes ``train/<source>/*.parquet``,
     ``validation/<source>/*.parquet``, ``rejected/<source>/*.parquet``, ``funnel.json``,
-    ``funnel_shards.json``, ``licenses.json`` and ``mixture.json``.
+    ``funnel_shards.json``, ``licenses.json`` and ``mixture.json``; with benchmarks to compare with
+    ``contamination.json`` and ``contamination.parquet``.
 
     Args:
         inputs: artifact folder of each source's documents.
         executor: where files are worked on; by default what the parameters say.
+        bench: folder of the benchmarks' files; None when there is none.
 
     Raises:
         MissingSourceError: a source is missing or empty and ``allow_missing_sources`` is not set.
     """
     parts = _parts(inputs, parameters)
-    present = list(dict.fromkeys(part.source for part in parts))
     work = context.work
     with kept(executor or choose_executor(parameters, context, [])) as crew:
         _sign(parts, parameters, context, crew)
-        decided = once(work / "decided", lambda out: _decide(parts, parameters, work / "sign", out))
+        checked = parameters.decontamination != "off" and bench is not None
+        if checked:
+            _flag(parts, parameters, str(bench), work, crew)
+        decided = once(work / "decided", lambda out: decide(parts, parameters, work, checked, out))
         context.progress(0.55, "duplicates and split decided")
         written = _write(parts, decided, context, crew)
     counts = written.counts
@@ -85,15 +75,24 @@ def build_corpus(
     atomic_write_json(context.out / "funnel_shards.json", written.by_shard)
     atomic_write_json(context.out / "licenses.json", dict(sorted(written.licenses.items())))
     atomic_write_json(context.out / "mixture.json", mix)
+    notes = _notes(mix, list(written.funnels), inputs, counts["validation"], decided["wanted"])
+    if checked:
+        for name in (decontaminate.REPORT, decontaminate.PAIRS):
+            os.link(work / "decided" / name, context.out / name)
+    elif parameters.decontamination != "off":
+        notes.append(
+            "the documents were not compared with the benchmarks: the data folder has no bench/."
+        )
     return StageResult(
         counts={
             "documents": sum(counts["train"].values()),
             "validation_documents": sum(counts["validation"].values()),
             "sources": counts,
             "near_duplicates": decided["near_duplicates"],
+            **decided["contamination"],
         },
         seeds={"validation": parameters.seed},
-        notes=_notes(mix, present, inputs, counts["validation"], decided["wanted"]),
+        notes=notes,
     )
 
 
@@ -182,99 +181,26 @@ def _write(
     return written
 
 
-def _decide(
-    parts: Sequence[Part], parameters: CorpusParameters, signed: Path, out: Path
-) -> dict[str, Any]:
-    """Write a fate for every document, ``<part>.npy``; memory is bounded by the parameters."""
-    scratch = out / "scratch"
-    scratch.mkdir()
-    digests = [signed / part.name / "digests" for part in parts]
-    signatures = [signed / part.name / "signatures" for part in parts]
-    fates = [np.zeros(part.rows, dtype=np.uint8) for part in parts]
-    memory = parameters.dedup_memory_mb
-    filters = [Fate.SAME_TEXT]
-    for fate_N, first_N in zip(fates, first_of_files(digests, scratch, memory), strict=True):
-        fate_N[~first_N] = Fate.SAME_TEXT
-    if parameters.near_duplicates == "remove":
-        filters.append(Fate.NEAR_DUPLICATE)
-        similar_N = cluster(signatures, scratch, memory, parameters.near_duplicate_similarity)
-        _remove_similar(fates, similar_N)
-    label_N = cluster(signatures, scratch, memory)
-    filters.append(Fate.VALIDATION)
-    keys = [np.load(signed / part.name / "keys.npy") for part in parts]
-    wanted = _hold_out(parts, fates, keys, digests, label_N, parameters)
-    kept_N = np.concatenate([fate_N == Fate.TRAIN for fate_N in fates]) | np.concatenate(
-        [fate_N == Fate.VALIDATION for fate_N in fates]
+def _flag(
+    parts: Sequence[Part], parameters: CorpusParameters, bench: str, work: Path, crew: Executor
+) -> None:
+    """Index the benchmarks' items, and find the documents that hold some."""
+    rules = {name: getattr(parameters, name) for name in DecontaminationRules.model_fields}
+    index = str(work / "benchmarks")
+    jobs = [
+        Job(
+            f"{DECONTAMINATE}:flag_file",
+            {"path": str(part.path), "index": index, "folder": str(work / "flag" / part.name)},
+        )
+        for part in parts
+    ]
+    first = Job(
+        f"{DECONTAMINATE}:index_benchmarks",
+        {"bench": bench, "parameters": rules, "folder": index},
     )
-    near = _cluster_counts(label_N, kept_N)
-    del label_N
-    for path in scratch.iterdir():
-        path.unlink()
-    scratch.rmdir()
-    for part, fate_N in zip(parts, fates, strict=True):
-        np.save(out / f"{part.name}.npy", fate_N)
-    return {
-        "filters": [fate.name for fate in filters],
-        "near_duplicates": near,
-        "wanted": wanted,
-    }
-
-
-def _remove_similar(fates: Sequence[NDArray[np.uint8]], label_N: NDArray[np.int64]) -> None:
-    """Of every cluster the first document that is still there stays."""
-    seen = np.zeros(len(label_N), dtype=np.bool_)  # by label: a cluster has one that stays
-    start = 0
-    for fate_N in fates:
-        own_N = np.asarray(label_N[start : start + len(fate_N)])
-        there = np.flatnonzero(fate_N == Fate.TRAIN)
-        labels = own_N[there]
-        _, first = np.unique(labels, return_index=True)
-        stays = np.zeros(len(there), dtype=np.bool_)
-        stays[first] = True
-        stays &= ~seen[labels]
-        seen[labels] = True
-        fate_N[there[~stays]] = Fate.NEAR_DUPLICATE
-        start += len(fate_N)
-
-
-def _hold_out(
-    parts: Sequence[Part],
-    fates: Sequence[NDArray[np.uint8]],
-    keys: Sequence[NDArray[np.uint64]],
-    digests: Sequence[Path],
-    label_N: NDArray[np.int64],
-    parameters: CorpusParameters,
-) -> dict[str, int]:
-    """Mark what is held out, by cluster over all sources; how many each source should give."""
-    digest_N = np.concatenate([leading_digests(path) for path in digests])
-    key_N = cluster_keys(np.concatenate(keys), digest_N, np.asarray(label_N))
-    there_N = np.concatenate([fate_N == Fate.TRAIN for fate_N in fates])
-    source_N = np.concatenate(
-        [np.full(part.rows, SOURCES.index(part.source), dtype=np.uint8) for part in parts]
-    )
-    present = list(dict.fromkeys(part.source for part in parts))
-    rows = {name: np.flatnonzero(there_N & (source_N == SOURCES.index(name))) for name in present}
-    chosen = choose_validation(
-        {name: key_N[own] for name, own in rows.items()},
-        parameters.validation_fraction,
-        parameters.validation_minimum,
-    )
-    held_N = np.zeros(len(key_N), dtype=np.bool_)
-    for name, own in rows.items():
-        held_N[own[chosen[name]]] = True
-    start = 0
-    for fate_N in fates:
-        fate_N[held_N[start : start + len(fate_N)]] = Fate.VALIDATION
-        start += len(fate_N)
-    return {name: min(parameters.validation_minimum, len(own) // 2) for name, own in rows.items()}
-
-
-def _cluster_counts(label_N: NDArray[np.int64], keep_N: Mask) -> dict[str, int]:
-    """How many clusters hold more than one of the documents kept, and how many documents."""
-    sizes = np.bincount(label_N[keep_N])
-    several = sizes[sizes > 1]
-    largest = int(several.max(initial=1))
-    return {"clusters": len(several), "documents": int(several.sum()), "largest": largest}
+    for step in ([first], jobs):
+        for _ in crew.run(step):
+            continue
 
 
 def _funnel_rows(

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from tasks.corpus import decontaminate
 from tasks.corpus.clusters import sign_file
 from tasks.corpus.dedup import text_digest
 from tasks.corpus.documents import REJECTED_SCHEMA, ParquetFile, read_documents
@@ -29,15 +30,15 @@ class Fate(IntEnum):
     TRAIN = 0
     SAME_TEXT = 1
     NEAR_DUPLICATE = 2
-    CONTAMINATED = 3
-    VALIDATION = 4
+    VALIDATION = 3
+    CONTAMINATED = 4
 
 
 FILTERS = {
     Fate.SAME_TEXT: ("cross-source duplicate", "same text in an earlier source"),
     Fate.NEAR_DUPLICATE: ("near duplicate", "nearly the text of an earlier document"),
-    Fate.CONTAMINATED: ("decontamination", "shares text with a benchmark"),
     Fate.VALIDATION: ("validation split", "validation"),
+    Fate.CONTAMINATED: (decontaminate.FILTER, decontaminate.REASON),
 }
 
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from tasks.corpus.mixture import SOURCES, TABLE1
 from tasks.corpus.rules.arxiv import ArxivRules
 from tasks.corpus.rules.books import BookRules
+from tasks.corpus.rules.c4 import C4SourceRules
 from tasks.corpus.rules.code import CodeRules
 from tasks.corpus.rules.decontamination import DecontaminationRules
 from tasks.corpus.rules.dedup import DedupRules
@@ -25,7 +26,7 @@ from tasks.corpus.rules.wikipedia import WikipediaRules
 # CorpusParameters into one flat form.
 _RULES: dict[str, tuple[type[BaseModel], ...]] = {
     "commoncrawl": (WebRules,),
-    "c4": (),
+    "c4": (C4SourceRules,),
     "github": (CodeRules,),
     "wikipedia": (LanguageRules, WikipediaRules),
     "books": (LanguageRules, BookRules),
@@ -95,6 +96,7 @@ class CorpusParameters(
     BookRules,
     WikipediaRules,
     CodeRules,
+    C4SourceRules,
     WebRules,
     LanguageRules,
 ):

