@@ -115,10 +115,14 @@ class PostsReader:
         buffer = self._buffer
         at = 0
         while at < len(buffer):
-            line = buffer.find(b"\n", at)
-            row = _row_of_line(buffer[at:line]) if line >= 0 else None
+            end = buffer.find(b"\n", at)
+            line = buffer[at:end] if end >= 0 else b"<"
+            row = _row_of_line(line)
             if row is not None:
-                at = line + 1
+                at = end + 1
+            elif not line.strip():  # behind a row that was found the other way
+                at = end + 1
+                continue
             else:
                 match = _ROW.search(buffer, at)
                 if match is None or not match[0].endswith(b">"):
