@@ -16,6 +16,7 @@ from flows.session import recorded
 from registry import evaluations, runs
 from registry import promotion as registry_promotion
 from registry.artifacts import ArtifactRef, Kind
+from registry.contamination import contamination, share_of, shown
 from registry.schema import Evaluation
 from tasks.evaluation.parameters import EvaluationParameters
 from tasks.evaluation.stage import evaluate_model, fingerprint_bench
@@ -173,10 +174,14 @@ def evaluate(
     rows = json.loads((place.store.path(result) / "results.json").read_text())
     with place.registry.session() as session:
         runs.record_evaluations(session, artifact=result, model=model, rows=rows)
+    checked = contamination(place.registry, model.key)
     create_table_artifact(
         [
             {
                 "benchmark": row["benchmark"],
+                "contaminated items": shown(
+                    share_of(checked, row["benchmark"], row.get("data_sha256"))
+                ),
                 "metric": row["metric"],
                 "value": row["value"] if row["status"] == "ok" else f"not run: {row['reason']}",
                 "stderr": row["stderr"],

@@ -13,6 +13,7 @@ from sqlalchemy import select
 
 from registry import emissions, lineage, outbox, runs
 from registry.artifacts import ArtifactRef
+from registry.contamination import contamination, share_of, shown
 from registry.database import Registry, open_registry
 from registry.manifest import ref_of
 from registry.schema import Emission, Run
@@ -79,10 +80,10 @@ class PipelineSummary(BaseModel):
             results.add_row(what, figure)
         scores = Table(title="Evaluation" + (" (sample items)" if self.sample else ""))
         roles = list(dict.fromkeys(row["model"] for row in self.evaluations))
-        for name in ("benchmark", "metric", "n", *roles):
+        for name in ("benchmark", "metric", "n", "contaminated", *roles):
             scores.add_column(name, justify="left" if name in ("benchmark", "metric") else "right")
-        for benchmark, metric, n, cells in self._scores(roles):
-            scores.add_row(benchmark, metric, n, *cells)
+        for cells in self._scores(roles):
+            scores.add_row(*cells)
         return [data, scores, results]
 
     def markdown(self) -> str:
@@ -90,22 +91,24 @@ class PipelineSummary(BaseModel):
         lines = ["| what | value |", "|---|---|"]
         lines += [f"| {name} | {value} |" for name, value in self._rows()]
         roles = list(dict.fromkeys(row["model"] for row in self.evaluations))
-        lines += ["", f"| benchmark | metric | n | {' | '.join(roles)} |", "|---" * 4 + "|---|"]
-        for benchmark, metric, n, cells in self._scores(roles):
-            lines.append(f"| {benchmark} | {metric} | {n} | {' | '.join(cells)} |")
+        lines += ["", f"| benchmark | metric | n | contaminated | {' | '.join(roles)} |"]
+        lines.append("|---" * (4 + len(roles)) + "|")
+        lines += [f"| {' | '.join(cells)} |" for cells in self._scores(roles)]
         return "\n".join(lines + ["", *[f"- {note}" for note in self.notes]])
 
-    def _scores(self, roles: list[str]) -> list[tuple[str, str, str, list[str]]]:
-        """Benchmark, metric, items, and one cell per model, in percent with standard error."""
-        cells: dict[tuple[str, str, str], dict[str, str]] = {}
+    def _scores(self, roles: list[str]) -> list[list[str]]:
+        """Benchmark, metric, items, share of contaminated items, and one cell per model, in percent
+        with standard error."""
+        cells: dict[tuple[str, str, str, str], dict[str, str]] = {}
         for row in self.evaluations:
             ran = row["status"] == "ok"
-            key = (row["benchmark"], row["metric"], str(row["n"]) if ran else "")
+            n = str(row["n"]) if ran else ""
+            key = (row["benchmark"], row["metric"], n, str(row.get("contaminated", "")))
             error = f" ± {100 * row['stderr']:.1f}" if row.get("stderr") is not None else ""
             cells.setdefault(key, {})[row["model"]] = (
                 f"{100 * row['value']:.1f}{error}" if ran else f"not run: {row['reason']}"
             )
-        return [(*key, [found.get(role, "") for role in roles]) for key, found in cells.items()]
+        return [[*key, *(found.get(role, "") for role in roles)] for key, found in cells.items()]
 
     def _rows(self) -> list[tuple[str, str]]:
         rows = [
@@ -157,8 +160,13 @@ def summarise(
         }
         for source, counts in tokens["splits"]["train"].items()
     }
+    checked = contamination(place.registry, tuned.model.key)
     rows = [
-        {**row, "model": role}
+        {
+            **row,
+            "model": role,
+            "contaminated": shown(share_of(checked, row["benchmark"], row.get("data_sha256"))),
+        }
         for role, ref in evaluations.items()
         for row in _json(place, ref, "results.json")
         if row["status"] != "ok" or row["metric"] == _paper_metric(place, ref, row["benchmark"])
