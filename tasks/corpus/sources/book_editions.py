@@ -165,13 +165,15 @@ class Library:
         )
 
     def sketches(self) -> Iterator[Rows]:
-        """(hash, rank) of every sketch."""
+        """(mixed hash, rank) of every sketch."""
         for path, rows, rank in zip(self._surveys, self._rows, self._rank, strict=True):
             owner = np.repeat(rank, [book.sketch for book in rows])
             start = 0
             for part in slices(path / "sketches", np.dtype("<u8"), _SCAN_ROWS):
                 found = np.empty(len(part), dtype=_SKETCH)
-                found["key"], found["row"] = part, owner[start : start + len(part)]
+                # Mixed: the leading bits of a sketch are all zero, and partitions go by them.
+                found["key"] = mixed(part.astype(np.uint64, copy=False))
+                found["row"] = owner[start : start + len(part)]
                 start += len(part)
                 yield found
 

@@ -151,3 +151,11 @@ def test_sketches_are_a_share_of_the_hash_range(tmp_path: Path) -> None:
     write_survey([("x", " ".join(str(n) for n in range(30_000)))], 0, tmp_path)
     (book,) = Library([tmp_path]).books
     assert book.sketch == book.below and abs(book.below - 30_000 / 64) < 5 * np.sqrt(30_000 / 64)
+
+
+def test_sketches_are_spread_over_the_partitions(tmp_path: Path) -> None:
+    """Their hashes all lie in one corner of the range; what partitions go by does not."""
+    write_survey([("x", " ".join(str(n) for n in range(30_000)))], 0, tmp_path)
+    keys = np.concatenate([rows["key"] for rows in Library([tmp_path]).sketches()])
+    counts = np.bincount((keys >> np.uint64(62)).astype(np.int64), minlength=4)
+    assert counts.min() > len(keys) / 6
