@@ -52,6 +52,8 @@ REJECTED_SCHEMA = pa.schema(
     ]
 )
 ROW_GROUP = 1024
+# A row group ends earlier at this many characters of text: readers hold one at a time.
+ROW_GROUP_CHARACTERS = 32_000_000
 COMPRESSION_LEVEL = 3
 
 
@@ -89,6 +91,7 @@ class ParquetFile:
         self.documents = 0
         self._temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
         self._rows: list[dict[str, Any]] = []
+        self._characters = 0
         path.parent.mkdir(parents=True, exist_ok=True)
         self._writer = pq.ParquetWriter(
             self._temporary, schema, compression="zstd", compression_level=COMPRESSION_LEVEL
@@ -98,7 +101,8 @@ class ParquetFile:
         """Add one row with exactly the schema's columns."""
         self._rows.append(row)
         self.documents += 1
-        if len(self._rows) == ROW_GROUP:
+        self._characters += len(row.get("text") or "")
+        if len(self._rows) == ROW_GROUP or self._characters >= ROW_GROUP_CHARACTERS:
             self._flush()
 
     def write_document(self, document: Document) -> None:
@@ -112,7 +116,7 @@ class ParquetFile:
         if self._rows:
             table = pa.Table.from_pylist(self._rows, schema=self.schema)
             self._writer.write_table(table, row_group_size=ROW_GROUP)
-            self._rows = []
+            self._rows, self._characters = [], 0
 
     def __enter__(self) -> ParquetFile:
         return self
