@@ -14,7 +14,8 @@ import pytest
 from tasks.context import StageContext, StageResult
 from tasks.corpus.assemble import build_corpus
 from tasks.corpus.build import MissingSourceError, build_source
-from tasks.corpus.documents import BadFileError
+from tasks.corpus.execute import InlineExecutor
+from tasks.corpus.funnel import BadFileError
 from tasks.corpus.locate import locate_sources
 from tasks.corpus.parameters import CorpusParameters
 from tests.bad_input import dumps
@@ -42,7 +43,8 @@ def build(
     place.out.mkdir()
     place.work.mkdir()
     parameters = CorpusParameters(**options)
-    result = build_source(source, folder / "data", files, parameters, place)
+    sizes = dict.fromkeys(files, 1)
+    result = build_source(source, folder / "data", sizes, parameters, place, InlineExecutor())
     rejected = json.loads((place.out / "funnel.json").read_text())[0]["rejected"]
     return result, rejected, place.out
 
@@ -176,6 +178,7 @@ def test_bad_files_and_missing_sources_are_in_the_notes_of_the_corpus(tmp_path: 
     assert mix["missing"] == [
         "commoncrawl", "github", "wikipedia", "books", "arxiv", "stackexchange"
     ]  # fmt: skip
-    renormalised, unread = result.notes
+    renormalised, unread, unchecked = result.notes
     assert "wikipedia" in renormalised and "renormalised" in renormalised
     assert unread == "c4: files that could not be read to their end: corrupt gzip (1)."
+    assert "not compared with the benchmarks" in unchecked
