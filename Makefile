@@ -7,7 +7,7 @@ DATA ?=
 ARGUMENTS ?=
 GIVEN := $(if $(DATA),--data "$(DATA)",) $(ARGUMENTS)
 
-.PHONY: help setup run run-once down doctor test test-all peers golden lint format types imports lock clean
+.PHONY: help setup run run-once down doctor test test-all extras peers golden lint format types imports lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -33,10 +33,17 @@ doctor: setup ## check the installation
 	@$(BIN)/arriero doctor
 
 test: setup lint types imports ## the test suite (README's test command)
-	$(BIN)/python -m pytest -m "not slow and not faults and not gpu"
+	$(BIN)/python -m pytest -m "not slow and not faults and not gpu and not quality and not ray"
 
-test-all: setup lint types imports ## adds the slow tests and the faults
-	$(BIN)/python -m pytest -m "not gpu"
+test-all: setup lint types imports extras ## adds the slow tests, the faults and those of the extras
+	ARRIERO_KENLM_BIN="$(CURDIR)/$(VENV)/kenlm/bin" $(BIN)/python -m pytest -m "not gpu"
+
+extras: setup $(VENV)/.extras ## Ray, KenLM and its lmplz (needs a C++ compiler, cmake and Boost)
+
+$(VENV)/.extras: pyproject.toml deploy/build_lmplz.sh
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar off "kenlm>=0.3,<0.4" "ray>=2.50"
+	bash deploy/build_lmplz.sh $(VENV)/kenlm
+	@touch $@
 
 peers: .peers/.installed ## the programs that benchmarks/ compares with, in an environment of their own
 
@@ -63,7 +70,7 @@ imports: setup
 	$(BIN)/lint-imports
 
 lock: setup ## write requirements.lock from the environment as it stands
-	$(BIN)/python -m pip freeze --all --exclude-editable | sed -E 's/\+cpu//' | grep -v -E '^(pip|wheel)=' > requirements.lock
+	$(BIN)/python -m pip freeze --all --exclude-editable | sed -E 's/\+cpu//' | grep -v -E '^(pip|wheel|kenlm|ray)=' > requirements.lock
 
 clean: ## stop the services, remove state and caches (not the environment)
 	@if test -e .arriero/stack.json && test -x $(BIN)/arriero; then ARRIERO_HOME="$(CURDIR)/.arriero" $(BIN)/arriero down; fi
