@@ -19,13 +19,13 @@ from tasks.corpus.rules.languages import LanguageRules
 from tasks.corpus.rules.reading import ReadingRules
 from tasks.corpus.rules.split import SplitRules
 from tasks.corpus.rules.stackexchange import StackExchangeRules
-from tasks.corpus.rules.web import WebRules
+from tasks.corpus.rules.web import WebSourceRules
 from tasks.corpus.rules.wikipedia import WikipediaRules
 
 # What the documents of each source depend on, beside its cap: models below, joined by
 # CorpusParameters into one flat form.
 _RULES: dict[str, tuple[type[BaseModel], ...]] = {
-    "commoncrawl": (WebRules,),
+    "commoncrawl": (WebSourceRules,),
     "c4": (C4SourceRules,),
     "github": (CodeRules,),
     "wikipedia": (LanguageRules, WikipediaRules),
@@ -97,7 +97,7 @@ class CorpusParameters(
     WikipediaRules,
     CodeRules,
     C4SourceRules,
-    WebRules,
+    WebSourceRules,
     LanguageRules,
 ):
     """From raw dumps to documents: rules of the seven sources, deduplication, split, mixture."""
@@ -142,7 +142,15 @@ class CorpusParameters(
         """What the documents of ``source`` depend on: its recipe, so that another source's rule or
         the validation split can change without reading this source again."""
         models: tuple[type[BaseModel], ...] = (ReadingRules, *_RULES[source])
-        rules = {name: getattr(self, name) for model in models for name in model.model_fields}
+        rules = {
+            name: getattr(self, name)
+            for model in models
+            for name, field in model.model_fields.items()
+            if not (
+                isinstance(field.json_schema_extra, dict)
+                and field.json_schema_extra.get("recipe") is False
+            )
+        }
         rules |= self.finishing(source)
         return SourceRules(source=source, rules=rules | {"cap": self.cap(source).model_dump()})
 

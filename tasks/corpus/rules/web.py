@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from tasks.corpus.rules.heuristics import HeuristicRules
+
 
 class ExtractionRules(BaseModel):
     """How the text of a crawled page is taken from its HTML."""
@@ -49,3 +51,7 @@ class WebRules(ExtractionRules):
         " bounds memory. Source: cc_net (hash_in_mem).",
         ge=1,
     )
+
+
+class WebSourceRules(WebRules, HeuristicRules):
+    """CommonCrawl: its own rules, and the heuristics that may follow."""

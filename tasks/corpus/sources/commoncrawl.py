@@ -19,11 +19,13 @@ from tempfile import TemporaryDirectory
 
 from tasks.corpus.documents import Document, Funnel
 from tasks.corpus.language import SURE, identify
-from tasks.corpus.rules.web import WebRules
+from tasks.corpus.rules.web import WebRules, WebSourceRules
 from tasks.corpus.sources import first_seen
 from tasks.corpus.sources.lines import kept_lines, line_keys
 from tasks.corpus.sources.pages import Page, pages
 from tasks.corpus.sources.surveyed import SurveyFile, given_up, surveyed_pages
+from tasks.corpus.web.c4_rules import C4Rules
+from tasks.corpus.web.gopher_rules import GopherRules
 
 FILTERS = ("html", "extract", "lines", "length", "language")
 
@@ -47,7 +49,7 @@ def decide(surveys: Sequence[Path], parameters: WebRules, out: Path) -> None:
 def read(
     root: Path,
     files: Sequence[str],
-    parameters: WebRules,
+    parameters: WebSourceRules,
     funnel: Funnel,
     *,
     decided: Path | None = None,
@@ -68,7 +70,8 @@ def read(
             decide([surveyed], parameters, decided)
             yield from read(root, files, parameters, funnel, decided=decided, surveyed=surveyed)
         return
-    funnel.declare(*FILTERS)
+    rules = _Heuristics(parameters)
+    funnel.declare(*FILTERS, *rules.filters)
     first = first_seen.is_first(decided, surveyed)
     at = 0
     for page in surveyed_pages(surveyed, funnel):
@@ -79,12 +82,35 @@ def read(
         if reason is not None:
             funnel.reject("lines", reason, page.text, page.uri)
             continue
-        document = _document(page, kept_lines(page.text, keep), parameters, funnel)
+        document = _document(page, kept_lines(page.text, keep), parameters, rules, funnel)
         if document is not None:
             yield document
 
 
-def _document(page: Page, text: str, parameters: WebRules, funnel: Funnel) -> Document | None:
+class _Heuristics:
+    """C4's and Gopher's rules, those that are on. filters: their names in the funnel."""
+
+    def __init__(self, parameters: WebSourceRules) -> None:
+        self._c4 = C4Rules(parameters) if parameters.c4_rules else None
+        self._gopher = GopherRules(parameters) if parameters.gopher_rules else None
+        self.filters = (
+            *(self._c4.FILTERS if self._c4 else ()),
+            *(self._gopher.FILTERS if self._gopher else ()),
+        )
+
+    def clean(self, text: str, funnel: Funnel, identity: str) -> str | None:
+        """What the rules leave of a page; None when one rejects it."""
+        left: str | None = text
+        if self._c4 is not None:
+            left = self._c4.clean(text, funnel, identity)
+        if left is not None and self._gopher is not None:
+            left = left if self._gopher.keep(left, funnel, identity) else None
+        return left
+
+
+def _document(
+    page: Page, text: str, parameters: WebRules, rules: _Heuristics, funnel: Funnel
+) -> Document | None:
     """The document of what is left of a page, or None with the reason counted."""
     if not text:
         funnel.reject("lines", "every line seen before", page.text, page.uri)
@@ -102,6 +128,10 @@ def _document(page: Page, text: str, parameters: WebRules, funnel: Funnel) -> Do
         funnel.reject("language", f"language {language}", text, page.uri)
         return None
     funnel.keep("language", text)
+    cleaned = rules.clean(text, funnel, page.uri)
+    if cleaned is None:
+        return None
+    text = cleaned
     # One address may be crawled twice in a second, or stand in WARC, WET and ARC.
     key = f"{page.uri} {page.created} {text}".encode("utf-8", "surrogatepass")
     return Document(
