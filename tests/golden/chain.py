@@ -132,6 +132,8 @@ class _Chain:
     def corpus(self) -> ArtifactRef:
         from tasks.corpus.mixture import SOURCES
         from tasks.corpus.parameters import CorpusParameters
+        from tasks.corpus.quality.parameters import QualityModelParameters, QualityParameters
+        from tasks.corpus.quality.stage import filter_pages, train_quality_models
         from tasks.corpus.stage import assemble_corpus, fingerprint_source, prepare_source
 
         parameters = CorpusParameters(workers=1, validation_fraction=0.1, keep_rejected=True)
@@ -141,6 +143,19 @@ class _Chain:
             documents[source] = self.keep(
                 prepare_source.fn(source, parameters, raw, self.root, self.run)
             )
+        # Whether KenLM is installed must not decide a digest.
+        models = self.keep(
+            train_quality_models.fn(
+                QualityModelParameters(perplexity="off"),
+                documents["wikipedia"],
+                documents["commoncrawl"],
+                documents["c4"],
+                self.run,
+            )
+        )
+        documents["commoncrawl"] = self.keep(
+            filter_pages.fn(QualityParameters(), documents["commoncrawl"], models, self.run)
+        )
         return self.keep(assemble_corpus.fn(parameters, documents, self.run))
 
     def tokens(self, corpus: ArtifactRef) -> tuple[ArtifactRef, ArtifactRef, ArtifactRef]:
