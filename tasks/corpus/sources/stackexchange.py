@@ -232,12 +232,12 @@ def _post(row: Row, number: int, funnel: Funnel) -> Post | None:
         return None
     funnel.keep("read", body)
     funnel.keep("site", body)
-    text = html_to_text(body)
+    text = encodable(html_to_text(body)).rstrip()
     if not text:
         funnel.reject("post", "empty body", body)
         return None
     funnel.keep("post", body, text)
-    return Post(identity, parent, score, number, encodable(text), accepted, created, title, tags,
+    return Post(identity, parent, score, number, text, accepted, created, title, tags,
                 license_name)  # fmt: skip
 
 

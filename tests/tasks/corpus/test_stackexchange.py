@@ -323,6 +323,15 @@ def test_numbers_used_twice_answers_first_and_answers_to_nothing(tmp_path: Path)
     check_chain(funnel.rows(), {"documents": 2})
 
 
+def test_nul_bytes_in_a_body_are_taken_out_before_it_is_counted(tmp_path: Path) -> None:
+    path = site(tmp_path, "a.org", post(1, 1, 0, "<p>a@b</p>", Title="t"), post(2, 1, 0, "@@"))
+    path.write_bytes(path.read_bytes().replace(b"@", b"\0"))
+    documents, funnel = collect(tmp_path)
+    assert [d.text for d in documents] == ["Q: t\n\nab"]
+    assert rejected(funnel) == {"empty body": 1}
+    check_chain(funnel.rows(), {"documents": 1, "characters": len(documents[0].text)})
+
+
 def test_a_page_is_bounded_and_keeps_its_best_answers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
