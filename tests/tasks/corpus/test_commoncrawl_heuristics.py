@@ -16,12 +16,11 @@ from tests.tasks.corpus.test_build import context
 
 PROSE = (
     "The harbour was quiet that morning and {0} boats lay at the old stone pier. An old man mended"
-    " his nets beside a fire that would not burn. Gulls circled above and waited for somebody"
-    " to drop them something worth their noise. Nobody had been out since the storm, which took the"
-    " roof of the chapel with it. People of the village said that such weather would come again before"
-    " spring, and they carried wood from the hills to their sheds. Children ran between barrels"
-    " until their mothers called. Later, when clouds opened, a ship with brown sails came round"
-    " the cape and anchored far from shore."
+    " his nets beside a fire that would not burn. Gulls circled above and waited for somebody."
+    " Nobody had been out since the storm, which took the roof of the chapel with it. People said"
+    " that such weather would come again before spring, and they carried wood from the hills to"
+    " their sheds. Children ran between barrels until their mothers called. Later, when clouds"
+    " opened, a ship with brown sails came round the cape and anchored far from shore."
 )
 
 
