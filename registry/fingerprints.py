@@ -97,9 +97,18 @@ def fingerprint(
 
 def read_listing(path: Path) -> list[RawFile]:
     """Files of a raw artifact's listing; rows with an address (``pypi:...``) are none."""
+    return [row for row in read_rows(path) if not is_address(row.path)]
+
+
+def read_rows(path: Path) -> list[RawFile]:
+    """All rows of a raw artifact's listing."""
     with path.open(encoding="utf-8") as handle:  # not splitlines: names may hold U+2028
-        rows = [RawFile.model_validate_json(line) for line in handle]
-    return [row for row in rows if ":" not in row.path.partition("/")[0]]
+        return [RawFile.model_validate_json(line) for line in handle]
+
+
+def is_address(path: str) -> bool:
+    """Whether a row of a listing is no file of the data folder (``pypi:name==version``)."""
+    return ":" in path.partition("/")[0]
 
 
 def stamp_files(

@@ -67,11 +67,14 @@ def fetched(
     Raises:
         RawFilesChanged: a file is gone, or not the one listed.
     """
-    from registry.fingerprints import RawFilesChanged  # a worker starts sooner without a database
+    # Only here: a worker starts sooner without a database.
+    from registry.fingerprints import RawFilesChanged, is_address
 
     system, base = _open(url)
     with tempfile.TemporaryDirectory(prefix="fetched-", dir=work) as folder:
         for name in files:
+            if is_address(name):
+                continue
             target = Path(folder) / name
             target.parent.mkdir(parents=True, exist_ok=True)
             digest = hashlib.sha256()

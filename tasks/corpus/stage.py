@@ -130,11 +130,11 @@ def prepare_source(
     source: str, parameters: CorpusParameters, raw: ArtifactRef, root: str, run: RunContext
 ) -> ArtifactRef | State:
     """Read the documents of ``source`` from the files that ``raw`` lists, under ``root``."""
-    from registry.fingerprints import FINGERPRINTS, read_listing
+    from registry.fingerprints import FINGERPRINTS, read_rows
     from tasks.corpus.build import build_source
 
     def build(inputs: dict[str, Path], context: StageContext) -> StageResult:
-        listed = read_listing(inputs["raw"] / FINGERPRINTS)
+        listed = read_rows(inputs["raw"] / FINGERPRINTS)
         sizes = {file.path: file.size for file in listed}
         hashes = {file.path: file.sha256 for file in listed} if parameters.raw_url else {}
         return build_source(source, place, sizes, parameters, context, hashes=hashes)
