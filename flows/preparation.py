@@ -117,7 +117,7 @@ def _judged(
             documents["commoncrawl"],
             models,
             run,
-            workers=parameters.corpus.worker_processes(),
+            parameters.corpus,
         )
     )
     return judged

@@ -7,7 +7,6 @@ sources, every step's files lie in the work folder, and an attempt goes on where
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from tasks.corpus.assembly import FILTERS, Fate
 from tasks.corpus.build import MissingSourceError
 from tasks.corpus.chain import check_chain
 from tasks.corpus.documents import document_files
+from tasks.corpus.done import put_file
 from tasks.corpus.execute import Executor, Job, kept
 from tasks.corpus.executors import choose_executor
 from tasks.corpus.fates import Part, decide
@@ -78,7 +78,7 @@ def build_corpus(
     notes = _notes(mix, list(written.funnels), inputs, counts["validation"], decided["wanted"])
     if checked:
         for name in (decontaminate.REPORT, decontaminate.PAIRS):
-            os.link(work / "decided" / name, context.out / name)
+            put_file(work / "decided" / name, context.out / name)
     elif parameters.decontamination != "off":
         notes.append(
             "the documents were not compared with the benchmarks: the data folder has no bench/."
@@ -170,8 +170,7 @@ def _write(
         for split in ("train", "validation", "rejected"):
             if said[split]:
                 place = context.out / split / part.source / part.path.name
-                place.parent.mkdir(parents=True, exist_ok=True)
-                os.link(context.work / "write" / part.name / f"{split}.parquet", place)
+                put_file(context.work / "write" / part.name / f"{split}.parquet", place)
         for split, documents in written.counts.items():
             documents[part.source] += said[split]
         written.licenses += Counter(said["licenses"])

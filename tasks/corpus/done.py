@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -22,3 +25,17 @@ def read_done(folder: Path) -> dict[str, Any] | None:
             return None
     said: dict[str, Any] = record["said"]
     return said
+
+
+def put_file(made: Path, place: Path) -> None:
+    """A finished file of a step under its name in the artifact: a link, so nothing is copied.
+
+    It is copied where the file system has no links, or no more for this file.
+    """
+    place.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(made, place)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EXDEV, errno.EMLINK):
+            raise
+        shutil.copyfile(made, place)

@@ -172,16 +172,25 @@ class _Crew:
         return sum(worker.job is not None for worker in self.workers)
 
     def _give(self, number: int, job: Job) -> None:
-        worker = next((w for w in self.workers if w.job is None), None) or self._hire()
-        worker.number, worker.job = number, job
         message = {
             "function": job.function,
             "arguments": job.arguments,
             "skips": str(job.skips) if job.skips else "",
         }
-        try:
-            worker.connection.send_bytes(json.dumps(message).encode())
-        except OSError:  # it ended between two jobs; the look finds out
+        data = json.dumps(message).encode()
+        while True:
+            worker = next((w for w in self.workers if w.job is None), None)
+            fresh = worker is None
+            worker = worker or self._hire()
+            try:
+                worker.connection.send_bytes(data)
+            except OSError:
+                # One that ended while it had nothing to do is replaced.
+                self._discard(worker)
+                if fresh:
+                    raise
+                continue
+            worker.number, worker.job = number, job
             return
 
     def _hire(self) -> _Worker:

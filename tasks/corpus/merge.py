@@ -6,7 +6,6 @@ a link; another is written anew without the rows that go.
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from tasks.corpus.dedup import DIGEST_BYTES, first_occurrences
 from tasks.corpus.documents import REJECTED_SCHEMA, ParquetFile, read_documents
+from tasks.corpus.done import put_file
 from tasks.corpus.funnel import AFTER_CAP, Funnel
 from tasks.corpus.parameters import SourceCap
 from tasks.corpus.steps import DUPLICATE, SAME_TEXT, write_rejected
@@ -115,13 +115,13 @@ def _write(
         documents, characters = shard.said["documents"], shard.said["characters"]
         size = shard.said["bytes"]
         if documents:
-            _link(shard.folder / "documents.parquet", out / "documents" / name)
+            put_file(shard.folder / "documents.parquet", out / "documents" / name)
         if capped:
             entry = funnel.entries[CAP]
             entry.documents_in = entry.documents_out = documents
             entry.characters_in = entry.characters_out = characters
             entry.bytes_in = entry.bytes_out = size
-        _link(shard.folder / "rejected.parquet", out / "rejected" / name)
+        put_file(shard.folder / "rejected.parquet", out / "rejected" / name)
     else:
         licenses, documents, characters, size = _rewrite(
             shard, keep_N, within, funnel, out / "documents" / name, out / "rejected" / name, capped
@@ -168,9 +168,3 @@ def _rewrite(
     if not output.documents:
         documents_path.unlink()
     return licenses, output.documents, characters, size
-
-
-def _link(old: Path, new: Path) -> None:
-    """The same file under another name; both lie in the store, so nothing is copied."""
-    new.parent.mkdir(parents=True, exist_ok=True)
-    os.link(old, new)

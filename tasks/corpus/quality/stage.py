@@ -10,6 +10,7 @@ from prefect.cache_policies import NO_CACHE
 
 from registry.artifacts import ArtifactRef, Kind
 from tasks.context import StageContext, StageResult
+from tasks.corpus.parameters import CorpusParameters
 from tasks.corpus.quality.parameters import QualityModelParameters, QualityParameters
 from tasks.runner import RunContext, Stage, run_stage
 
@@ -69,26 +70,19 @@ def filter_pages(
     pages: ArtifactRef,
     models: ArtifactRef,
     run: RunContext,
-    workers: int = 1,
+    corpus: CorpusParameters | None = None,
 ) -> Any:
     """The pages that perplexity and classifier let through; returns their ``ArtifactRef``.
 
     Args:
-        workers: processes of this machine, each page watched; the result does not depend on it.
+        corpus: says where shards are worked on, and how long; the result does not depend on it.
     """
-    from tasks.corpus.execute import LocalExecutor
+    from tasks.corpus.executors import choose_executor
     from tasks.corpus.quality.filter import filter_documents
     from tasks.corpus.quality.kenlm import installed_module
 
     def build(inputs: dict[str, Path], context: StageContext) -> StageResult:
-        def given_up(place: tuple[str, int], reason: str) -> None:
-            file, offset = place
-            context.log.warning("%s, record %d: %s; given up", file, offset, reason)
-            context.events(
-                [("record_given_up", {"file": file, "offset": offset, "reason": reason})]
-            )
-
-        executor = LocalExecutor(workers, given_up=given_up)
+        executor = choose_executor(corpus or CorpusParameters(workers=1), context, [])
         return filter_documents(inputs, parameters, context, executor)
 
     return run_stage(
