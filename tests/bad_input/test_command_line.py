@@ -61,7 +61,7 @@ def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     [
         (["run", "--preset", "nan"], ["no preset 'nan'", "did you mean nano?", "65B"]),
         (["run", "--set", "foo"], ["override 'foo'", "stage.field=value"]),
-        (["run", "--set", "trainin.x=1"], ["no stage 'trainin'", "stages: corpus, tokenizer"]),
+        (["run", "--set", "trainin.x=1"], ["no stage 'trainin'", "stages: corpus, quality_models"]),
         (
             ["run", "--set", "pretraining.stps=5"],
             ["pretraining.stps: no such field; did you mean steps?"],
