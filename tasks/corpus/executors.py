@@ -44,5 +44,6 @@ def choose_executor(
                 "record_seconds": parameters.record_seconds,
                 "record_megabytes": parameters.record_megabytes,
             },
+            local=local,
         )
     return local

@@ -75,7 +75,7 @@ def jobs(store: Path, count: int) -> list[Job]:
 
 
 def executor(store: Path, groups: int = 2) -> PrefectExecutor:
-    return PrefectExecutor(store, store / "work/key", groups, {"workers": 1})
+    return PrefectExecutor(store, store / "work/key", groups, {"workers": 1}, LocalExecutor(1))
 
 
 def test_groups_share_the_jobs_and_results_come_in_order(
@@ -89,6 +89,7 @@ def test_groups_share_the_jobs_and_results_come_in_order(
     assert len(server.runs) == 3 and not server.cancelled
     assert next(run.name for run in server.runs.values()).endswith("1 of 3")
     assert list(executor(tmp_path).run([])) == []
+    assert list(executor(tmp_path).run(jobs(tmp_path, 1))) == wanted[:1] and len(server.runs) == 3
 
 
 def test_a_group_that_fails_is_named_and_the_others_are_cancelled(
