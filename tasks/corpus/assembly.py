@@ -6,6 +6,7 @@ Plain functions, called as jobs; see :mod:`tasks.corpus.steps`. What is decided 
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from enum import IntEnum
@@ -84,11 +85,10 @@ def write_file(
             ParquetFile(out / "validation.parquet") as validation,
             ParquetFile(out / "rejected.parquet", REJECTED_SCHEMA) as rejected,
         ):
-            for index, (row, fate) in enumerate(
-                zip(read_documents(Path(path)), fate_N.tolist(), strict=True)
-            ):
+            for row, fate in zip(read_documents(Path(path)), fate_N.tolist(), strict=True):
                 text = row["text"]
-                funnel.place = (f"{source}/{Path(path).name}", index)
+                meta = json.loads(row["meta"])
+                funnel.place = (str(meta.get("file", "")), int(meta.get("offset", 0)))
                 stopped = None
                 for name in filters:
                     if fate and FILTERS[Fate(fate)][0] == name:

@@ -144,7 +144,13 @@ def build_source(
             for _ in crew.run([work.decide_job()]):
                 context.progress(0.5, f"{source}: decided")
         merged = merge_shards(
-            source, _read(work, crew, context), parameters.cap(source), context.out
+            source,
+            _read(work, crew, context),
+            parameters.cap(source),
+            context.out,
+            work.folder / "merge",
+            parameters.dedup_memory_mb,
+            parameters.keep_rejected,
         )
     funnel = merged.funnel
     if merged.capped:

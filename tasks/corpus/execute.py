@@ -28,6 +28,11 @@ from tasks.corpus.worker import call
 POLL_S = 0.25
 # Results that wait for an earlier one: bounds what a slow shard can pile up behind it.
 WINDOW = 4
+# Records given up in one shard: with more the fault is hardly theirs.
+MOST_GIVEN_UP = 50
+# Ends that come from outside, from who stops this machine or this run.
+_FROM_OUTSIDE = (-1, -2, -15)
+_MOST_RETRIES = 3
 
 
 @dataclass(frozen=True)
@@ -127,12 +132,14 @@ class _Crew:
     workers: list[_Worker] = field(default_factory=list)
     results: dict[int, Any] = field(default_factory=dict)
     started: int = 0
+    strikes: dict[tuple[int, str, int], int] = field(default_factory=dict)
 
     def dismiss(self) -> None:
         """End what still works, for nobody waits for it."""
         for worker in [worker for worker in self.workers if worker.job is not None]:
             self._discard(worker)
         self.results.clear()
+        self.strikes.clear()
 
     def run(self, jobs: Iterator[Job]) -> Iterator[Any]:
         """Results in order; a new job is drawn when a worker is free and the window is open."""
@@ -229,8 +236,7 @@ class _Crew:
             try:
                 answer = json.loads(ready.recv_bytes())
             except (EOFError, OSError):
-                status = worker.process.wait()
-                self._gave_up(worker, f"ended its reader ({_named(status)})")
+                self._ended(worker)
                 continue
             self._take(worker, answer)
         now = time.monotonic()
@@ -248,6 +254,29 @@ class _Crew:
             self.results[worker.number] = answer["result"]
             worker.job = None
 
+    def _ended(self, worker: _Worker) -> None:
+        """A worker ended by itself: its record is blamed only when the same one ends two.
+
+        Whoever runs out of memory or stops the machine kills workers, too.
+        """
+        try:
+            status = worker.process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            worker.process.kill()
+            status = worker.process.wait()
+        beat = read_heartbeat(worker.heartbeat)
+        place = (worker.number, beat.file, beat.offset)
+        self.strikes[place] = self.strikes.get(place, 0) + 1
+        outside = status in _FROM_OUTSIDE
+        again = self.strikes[place] <= (_MOST_RETRIES if outside else 1)
+        if beat.since and again:
+            job, number = worker.job, worker.number
+            assert job is not None
+            self._discard(worker)
+            self._give(number, job)
+            return
+        self._gave_up(worker, f"ended its reader ({_named(status)})")
+
     def _gave_up(self, worker: _Worker, reason: str) -> None:
         """Have the worker's shard done again without the record it had in hand."""
         beat = read_heartbeat(worker.heartbeat)
@@ -258,6 +287,12 @@ class _Crew:
             raise WorkerFailed(
                 f"a worker of {job.function} {reason} while no record was in its hand"
                 f" (last: {beat.file or 'none'}); its shard: {json.dumps(job.arguments)[:500]}"
+            )
+        if len(read_skips(job.skips)) >= MOST_GIVEN_UP:
+            raise WorkerFailed(
+                f"a worker of {job.function} {reason} at {beat.file}, record {beat.offset}, after"
+                f" {MOST_GIVEN_UP} records of its shard were given up: this is no bad record. They"
+                f" are listed in {job.skips.name} of the work folder; remove it to try them again."
             )
         place = (beat.file, beat.offset)
         add_skip(job.skips, place, reason)

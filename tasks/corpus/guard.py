@@ -56,7 +56,9 @@ class Guard:
     def begin(self, file: str, offset: int) -> str | None:
         """The record at ``offset`` of ``file`` is in hand; or why it must be passed."""
         reason = self._skips.get((file, offset)) if self._skips else None
-        if reason is None and self._memory is not None:
+        if reason is not None:
+            self.end()  # what goes wrong from here on is not the fault of the record before
+        elif self._memory is not None:
             self._records += 1
             name = file.encode("utf-8", "surrogatepass")[:_NAME_BYTES]
             # The time last: a supervisor that reads in between sees the record before.

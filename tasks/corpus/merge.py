@@ -6,8 +6,9 @@ a link; another is written anew without the rows that go.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.corpus.dedup import DIGEST_BYTES, first_occurrences
+from tasks.corpus.dedup import DIGEST_BYTES, MEMORY_MB, first_of_files
 from tasks.corpus.documents import REJECTED_SCHEMA, ParquetFile, read_documents
 from tasks.corpus.done import put_file
 from tasks.corpus.funnel import AFTER_CAP, Funnel
@@ -49,25 +50,37 @@ class ReadShard:
     said: Mapping[str, Any]
 
 
-def merge_shards(source: str, shards: Iterable[ReadShard], cap: SourceCap, out: Path) -> Merged:
+def merge_shards(
+    source: str,
+    shards: Iterable[ReadShard],
+    cap: SourceCap,
+    out: Path,
+    scratch: Path,
+    memory_mb: int = MEMORY_MB,
+    keep_rejected: bool = False,
+) -> Merged:
     """Write ``documents/*.parquet`` and ``rejected/*.parquet``; counts per source and shard.
 
     With a cap the shards are drawn one by one and no more than needed; without one, all are read
     before the first is written.
+
+    Args:
+        scratch: folder for temporary files of the deduplication. memory_mb: what that holds.
     """
-    merged = Merged(Funnel(source))
-    for shard, keep_N, within in _masked(shards, cap, merged):
+    merged = Merged(Funnel(source, keep_rejected=keep_rejected))
+    scratch.mkdir(parents=True, exist_ok=True)
+    for shard, keep_N, within in _masked(shards, cap, merged, scratch, memory_mb):
         _write(shard, keep_N, within, cap.is_set, out, merged)
     return merged
 
 
 def _masked(
-    shards: Iterable[ReadShard], cap: SourceCap, merged: Merged
+    shards: Iterable[ReadShard], cap: SourceCap, merged: Merged, scratch: Path, memory_mb: int
 ) -> Iterator[tuple[ReadShard, Mask, int]]:
     """Each shard with the rows whose text is new, and how many rows come before the cap."""
     if not cap.is_set:
         held = list(shards)
-        masks = _first_occurrences([shard.folder / "digests" for shard in held])
+        masks = first_of_files([shard.folder / "digests" for shard in held], scratch, memory_mb)
         for shard, keep_N in zip(held, masks, strict=True):
             yield shard, keep_N, len(keep_N)
         return
@@ -95,16 +108,12 @@ def _masked(
             return
 
 
-def _first_occurrences(files: Sequence[Path]) -> list[Mask]:
-    by_name = first_occurrences({f"{number:08d}": path for number, path in enumerate(files)})
-    return list(by_name.values())
-
-
 def _write(
     shard: ReadShard, keep_N: Mask, within: int, capped: bool, out: Path, merged: Merged
 ) -> None:
     """One shard's files, its counts into ``merged``."""
     funnel = Funnel.from_rows(merged.funnel.source, shard.said["funnel"])
+    funnel.keep_rejected = merged.funnel.keep_rejected
     funnel.bad_files = list(shard.said["bad_files"])
     funnel.notes = list(shard.said["notes"])
     name = f"{shard.number:05d}.parquet"
@@ -153,6 +162,8 @@ def _rewrite(
         with ParquetFile(documents_path) as output:
             for index, row in enumerate(read_documents(shard.folder / "documents.parquet")):
                 text = row["text"]
+                meta = json.loads(row["meta"])
+                funnel.place = (str(meta.get("file", "")), int(meta.get("offset", 0)))
                 if index >= within:
                     funnel.reject(CAP, AFTER_CAP, text, row["id"])
                 elif not keep_N[index]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import fsspec
 
-from registry.files import portable_name
+from registry.files import native_name, portable_name
 from tasks.corpus.locate import is_note
 
 CHUNK = 1 << 20
@@ -80,7 +80,7 @@ def fetched(
             digest = hashlib.sha256()
             try:
                 with (
-                    system.open(f"{base}/{name.removeprefix(PREFIX)}", "rb") as source,
+                    system.open(f"{base}/{native_name(name).removeprefix(PREFIX)}", "rb") as source,
                     target.open("wb") as copy,
                 ):
                     while chunk := source.read(CHUNK):

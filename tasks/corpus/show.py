@@ -86,7 +86,8 @@ def _filters(folder: Path, source: str) -> list[str]:
 
 def _kept(row: Mapping[str, Any], split: str, stage: str, filters: list[str]) -> DocumentStory:
     meta = json.loads(row["meta"])
-    passed = [name for name in filters if split != "validation" or name != "validation split"]
+    held = split == "validation" and "validation split" in filters
+    passed = filters[: filters.index("validation split")] if held else filters
     return DocumentStory(
         id=row["id"],
         source=row["source"],

@@ -111,7 +111,8 @@ def read_shard(
             (out / "digests").open("wb") as digests,
         ):
             documents = reader.read(readable, files, given, funnel, **extra)
-            for document in _unique(documents, Finish(given, source), funnel):
+            finish = Finish(given, source)
+            for document in _unique(documents, finish, funnel):
                 output.write_document(document)
                 digests.write(text_digest(document.text))
                 licenses[document.license or "unknown"] += 1
@@ -124,6 +125,8 @@ def read_shard(
                     funnel.stop()
                     break
             funnel.between()
+            # Also where no document came so far: the order is that of every other shard.
+            funnel.declare(*finish.filters, DUPLICATE)
             write_rejected(rejected, funnel)
         return {
             "documents": output.documents,

@@ -48,7 +48,7 @@ class ExecutionRules(BaseModel):
         description="fsspec URL of a folder with the sources' folders (commoncrawl/, books/ ...);"
         " its files are fetched shard by shard. Empty: corpus/ of the data folder. Credentials come"
         " from the environment, never from here.",
-        pattern=r"^[a-z][a-z0-9+.-]*://[^@]*$",
+        pattern=r"^[a-z][a-z0-9+.-]*://[^@?#]*$",
         json_schema_extra={"recipe": False},
     )
 

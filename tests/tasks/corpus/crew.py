@@ -31,6 +31,9 @@ def records(guard: Guard, *, name: str, what: dict[str, str]) -> dict[str, Any]:
             time.sleep(600)
         elif trouble == "crash":
             os.kill(os.getpid(), signal.SIGSEGV)
+        elif trouble == "evicted" and not Path(f"{name}.evicted").exists():
+            Path(f"{name}.evicted").touch()
+            os.kill(os.getpid(), signal.SIGKILL if offset % 2 else signal.SIGTERM)
         elif trouble == "memory":
             bytearray(10**12)
         read.append(offset)

@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tasks.corpus import execute
 from tasks.corpus.execute import InlineExecutor, Job, LocalExecutor, WorkerFailed
 from tasks.corpus.funnel import BadFileError
 from tasks.corpus.guard import Guard, add_skip, new_heartbeat, read_heartbeat, read_skips
@@ -60,6 +61,25 @@ def test_bad_records_are_given_up_and_the_rest_is_read(tmp_path: Path) -> None:
     # Another attempt, even one without a watch, knows them.
     (again,) = InlineExecutor().run([Job(f"{CREW}:records", {"name": "a.gz", "what": what}, skips)])
     assert again == result
+
+
+@pytest.mark.parametrize("offset", ["3", "4"])
+def test_a_worker_that_is_killed_from_outside_costs_no_record(tmp_path: Path, offset: str) -> None:
+    skips = tmp_path / "skips.json"
+    name = str(tmp_path / "a")
+    job = Job(f"{CREW}:records", {"name": name, "what": {offset: "evicted"}}, skips)
+    (result,) = LocalExecutor(1).run([job])
+    assert result == {"read": list(range(10)), "passed": {}} and not skips.exists()
+
+
+def test_a_shard_in_which_everything_fails_is_no_matter_of_records(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(execute, "MOST_GIVEN_UP", 2)
+    what = {str(n): "memory" for n in range(10)}
+    job = Job(f"{CREW}:records", {"name": "a", "what": what}, tmp_path / "skips.json")
+    with pytest.raises(WorkerFailed, match="this is no bad record"):
+        list(LocalExecutor(1, megabytes=2000).run([job]))
 
 
 def test_errors_of_a_worker_are_raised_here() -> None:

@@ -132,6 +132,26 @@ def test_a_damaged_shard_is_read_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("small")
+def test_more_shards_than_a_byte_counts(tmp_path: Path) -> None:
+    sizes = dumps(tmp_path / "data", count=300, rows=2)
+    out = build(tmp_path / "data", sizes, context(tmp_path / "a"), InlineExecutor())
+    assert len({row["text"] for row in documents_in(out)}) == len(list(documents_in(out))) == 37
+
+
+@pytest.mark.usefixtures("small")
+def test_a_first_shard_without_documents_and_a_cap(tmp_path: Path) -> None:
+    sizes = dumps(tmp_path / "data", count=3)
+    (tmp_path / "data/corpus/c4/00.jsonl").write_bytes(b"")
+    caps = {"c4": {"max_documents": 9}}
+    place = context(tmp_path / "a")
+    out = build(tmp_path / "data", sizes, place, InlineExecutor(), caps=caps, keep_rejected=True)
+    assert len(list(documents_in(out))) == 9
+    late = [row for row in rejected_in(out) if row["filter"] == "cap"]
+    assert late and all(row["file"].endswith("02.jsonl") and row["offset"] for row in late)
+    assert all(row["text"] for row in late)
+
+
+@pytest.mark.usefixtures("small")
 def test_a_cap_reads_no_more_shards_than_it_needs(tmp_path: Path) -> None:
     sizes = dumps(tmp_path / "data")
     everything = build(tmp_path / "data", sizes, context(tmp_path / "all"), InlineExecutor())
