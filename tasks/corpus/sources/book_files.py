@@ -94,7 +94,7 @@ def stored_books(root: Path, name: str, funnel: Funnel) -> Iterator[StoredBook]:
             data = handle.read(MAX_BYTES + 1)
     except EOFError as error:
         funnel.bad_file(name, "truncated gzip", error)
-    except (OSError, zlib.error) as error:
+    except (gzip.BadGzipFile, zlib.error) as error:  # a file that is gone is no damaged one
         funnel.bad_file(name, "corrupt gzip", error)
     else:
         problem = _problem(data)
@@ -108,6 +108,8 @@ def _members(root: Path, name: str, funnel: Funnel) -> Iterator[StoredBook]:
     """The text members of a zip file, in its order."""
     try:
         archive = zipfile.ZipFile(root / name)
+    except FileNotFoundError:
+        raise  # gone, not damaged: a machine without the data would lose all books
     except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
         funnel.bad_file(name, "corrupt archive", error)
         return
