@@ -16,7 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from registry.files import hash_file
+from registry.files import hash_file, native_name
 from tasks.context import atomic_write_json, fsync_directory
 from tasks.corpus.dedup import SeenTexts, text_digest
 from tasks.corpus.documents import REJECTED_SCHEMA, Document, ParquetFile
@@ -52,7 +52,7 @@ def survey_shard(
             reader.survey(readable, files, _parsed(parameters), funnel, out)
         return {"records": funnel.entries["read"].documents_in}
 
-    return once(Path(folder), make)
+    return _once_of_files(Path(folder), make, root, files)
 
 
 def decide_source(
@@ -139,17 +139,56 @@ def read_shard(
             "seconds": round(time.monotonic() - started, 3),
         }
 
-    return once(Path(folder), make)
+    return _once_of_files(Path(folder), make, root, files)
 
 
-def once(folder: Path, make: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
+def _once_of_files(
+    folder: Path, make: Callable[[Path], dict[str, Any]], root: str, files: Sequence[str]
+) -> dict[str, Any]:
+    """:func:`once`, for files that must be the same when the folder is used as when it was made.
+
+    The stage compares its files with their listing before and after all its work; a shard made of a
+    file that was another one in between must not outlive that.
+    """
+
+    def stamped(out: Path) -> dict[str, Any]:
+        before = _stamps(root, files)
+        said = make(out)
+        if _stamps(root, files) != before:
+            raise ValueError(
+                f"a raw file of {', '.join(files[:3])} ... changed while it was read. Nothing was"
+                " kept of this shard; start the flow again when the dumps are at rest."
+            )
+        return said | {"stamps": before}
+
+    said = once(folder, stamped, still=lambda done: done["stamps"] == _stamps(root, files))
+    return {name: value for name, value in said.items() if name != "stamps"}
+
+
+def _stamps(root: str, files: Sequence[str]) -> list[list[int]]:
+    """Size and time of each file; of none behind a URL, which are hashed as they come."""
+    if is_url(root):
+        return []
+    paths = [Path(root) / native_name(name) for name in files]
+    found = [path.stat() for path in paths if path.is_file()]
+    return [[stat.st_size, stat.st_mtime_ns] for stat in found]
+
+
+def once(
+    folder: Path,
+    make: Callable[[Path], dict[str, Any]],
+    still: Callable[[dict[str, Any]], bool] = lambda done: True,
+) -> dict[str, Any]:
     """What ``make`` says of the folder it filled; made only when it is not there, and whole.
 
     ``make`` writes into a folder under another name, renamed when it is done. Two workers that make
     the same: both give the same bytes, the first stays.
+
+    Args:
+        still: whether what was made still holds.
     """
     done = read_done(folder)
-    if done is not None:
+    if done is not None and still(done):
         return done
     shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)

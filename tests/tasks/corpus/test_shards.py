@@ -132,6 +132,21 @@ def test_a_damaged_shard_is_read_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("small")
+def test_a_shard_of_a_file_that_was_another_one_is_read_again(tmp_path: Path) -> None:
+    """Overwritten and put back between two attempts: the recipe is the same, the shard is not."""
+    sizes = dumps(tmp_path / "data", count=3)
+    path = tmp_path / "data/corpus/c4/01.jsonl"
+    listed = path.read_text()
+    expected = files(build(tmp_path / "data", sizes, context(tmp_path / "a"), InlineExecutor()))
+    place = context(tmp_path / "b")
+    path.write_text(json.dumps({"text": "Of another day."}))
+    with pytest.raises(KeyboardInterrupt):
+        build(tmp_path / "data", sizes, place, Dying(6))
+    path.write_text(listed)
+    assert files(build(tmp_path / "data", sizes, place, InlineExecutor())) == expected
+
+
+@pytest.mark.usefixtures("small")
 def test_more_shards_than_a_byte_counts(tmp_path: Path) -> None:
     sizes = dumps(tmp_path / "data", count=300, rows=2)
     out = build(tmp_path / "data", sizes, context(tmp_path / "a"), InlineExecutor())
