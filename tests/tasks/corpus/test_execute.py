@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import psutil
 import pytest
@@ -35,11 +36,11 @@ def test_results_come_in_order_from_any_executor() -> None:
 
 def test_jobs_are_drawn_as_needed_and_closing_ends_the_workers() -> None:
     drawn: list[int] = []
-    results = LocalExecutor(2).run(doubles(1000, drawn))
+    results = cast(Generator[Any, None, None], LocalExecutor(2).run(doubles(1000, drawn)))
     assert next(results) == 0
     children = [p for p in psutil.Process().children() if "tasks.corpus.worker" in p.cmdline()]
     assert len(children) == 2 and len(drawn) <= 16
-    results.close()  # type: ignore[attr-defined]
+    results.close()
     assert not any(child.is_running() for child in children)
 
 
