@@ -132,17 +132,21 @@ UNITS = [
 
 
 def seconds(source: str) -> float:
-    started = time.process_time()
+    """Processor seconds: the lesser of two, for a neighbour's work on the same core slows one."""
     data = source.encode()
-    text_of(decode(data, declared([data]))[0], 100_000)
-    return time.process_time() - started
+    taken = []
+    for _ in range(2):
+        started = time.process_time()
+        text_of(decode(data, declared([data]))[0], 100_000)
+        taken.append(time.process_time() - started)
+    return min(taken)
 
 
 @pytest.mark.parametrize("unit", UNITS)
 def test_twice_the_text_takes_no_four_times_as_long(unit: str) -> None:
     short, long = (HEAD + unit * (n // len(unit)) for n in (40_000, 80_000))
     first = seconds(short)
-    assert seconds(long) < 4 * first + 0.5
+    assert seconds(long) < 4 * first + 1.0
     assert first < 3
 
 
@@ -157,5 +161,5 @@ def test_nesting(begin: str, end: str) -> None:
         for n in (40_000, 80_000)
     )
     first = seconds(short)
-    assert seconds(long) < 4 * first + 0.5
+    assert seconds(long) < 4 * first + 1.0
     assert first < 3
