@@ -20,15 +20,13 @@ from tasks.corpus.language import identify
 from tasks.corpus.parameters import CorpusParameters
 from tasks.corpus.sources import latex, latex_inputs
 from tasks.corpus.sources.arxiv_archives import (
-    LATEX,
     MAX_PAPER_BYTES,
-    Paper,
     RefusedError,
     bulk_members,
     content,
-    packed_paper,
 )
 from tasks.corpus.sources.arxiv_folders import folder_papers
+from tasks.corpus.sources.arxiv_papers import LATEX, Paper, packed_paper
 from tasks.corpus.sources.latex_bibliography import without_bibliography
 from tasks.corpus.sources.latex_comments import reveal
 from tasks.corpus.sources.latex_inputs import Sources

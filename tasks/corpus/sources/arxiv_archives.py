@@ -1,7 +1,6 @@
-"""Papers out of arXiv's archives, which are untrusted: bounded, and every refusal has a reason.
+"""arXiv's archives, which are untrusted: tars, also compressed, within bounds of size and growth.
 
-A bulk archive is a tar (also compressed) of one file per paper; a paper is a gzip of one file or of
-a tar of several. What a file is, its content says, not its name.
+A bulk archive is one of one file per paper. What a file is, its content says, not its name.
 """
 
 from __future__ import annotations
@@ -10,61 +9,24 @@ import bz2
 import gzip
 import io
 import itertools
-import json
 import lzma
-import posixpath
-import re
 import tarfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, Self
 
-from tasks.corpus.sources.latex_encoding import NotTextError, declared, decode
+from tasks.corpus.sources import damage
 
 MAX_PAPER_BYTES = 100_000_000
-MAX_TEX_BYTES = 10_000_000
-MAX_MEMBERS = 5_000
 # A compressed bulk archive of packed papers hardly shrinks; one that grows like this is a bomb.
 MAX_GROWTH = 200
 MAX_HEADER_BYTES = 1_000_000
-LATEX = (".tex", ".ltx", ".latex")
-# What papers call their parts (and, before 1995, their main files) besides.
-_OTHER_TEXT = (".txt", ".inc", ".tikz", "")
-_HINTS = ("00README.XXX", "00README", "00README.json")
 _HEADERS = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME,
             tarfile.GNUTYPE_LONGLINK)  # fmt: skip
-_FOREIGN = re.compile(
-    rb"\x1f\x8b|BZh|\xfd7zXZ|PK\x03\x04|7z\xbc\xaf|%PDF|\x04?%!PS|\x89PNG|\xff\xd8\xff|GIF8|II\*\x00"
-    rb"|\s*+<(?:!doctype html|html|\?xml)",
-    re.IGNORECASE,
-)
-# What tarfile raises on a damaged or hostile archive; the last two come of numbers in headers.
-DAMAGE = (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError, RecursionError,
-          ValueError)  # fmt: skip
 
 
 class RefusedError(ValueError):
     """A paper cannot be read; the message is the reason it is counted under."""
-
-
-@dataclass(frozen=True)
-class Paper:
-    """The LaTeX files of one paper, by their path in it.
-
-    main: the file to start from, None when not yet known. unread: parts that were too many or too
-    large to load, with the reason. refused: reasons for which files of it were left out. encodings:
-    codecs of its files.
-    """
-
-    identity: str
-    uri: str
-    files: Mapping[str, str]
-    main: str | None = None
-    unread: Mapping[str, str] = field(default_factory=dict)
-    refused: tuple[str, ...] = ()
-    encodings: tuple[str, ...] = ()
 
 
 class BoundedInfo(tarfile.TarInfo):
@@ -141,16 +103,17 @@ def bulk_members(path: Path) -> Iterator[tuple[int, tarfile.TarInfo, Archive]]:
 
     Raises:
         RefusedError: it is damaged, or a compression bomb.
+        OSError: it cannot be read.
     """
     with path.open("rb") as raw:
         head = raw.read(6)
         raw.seek(0)
         try:
             with _opened(raw, head, path.stat().st_size) as archive:
-                for number, member in _members(archive):
+                for number, member in members_of(archive):
                     yield number, member, archive
-        except DAMAGE as error:
-            raise RefusedError(_damage(error)) from error
+        except damage.ARCHIVE as error:
+            raise RefusedError(_reason(error)) from error
 
 
 def _opened(raw: BinaryIO, head: bytes, size: int) -> Archive:
@@ -162,7 +125,9 @@ def _opened(raw: BinaryIO, head: bytes, size: int) -> Archive:
     return Archive.open(fileobj=raw, mode="r:", tarinfo=BulkInfo)
 
 
-def _damage(error: Exception) -> str:
+def _reason(error: Exception) -> str:
+    """Why an archive is refused; an error of the machine is raised: see `damage.kind`."""
+    damage.kind(error)
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, RefusedError):
@@ -173,8 +138,12 @@ def _damage(error: Exception) -> str:
     return "corrupt archive"
 
 
-def _members(archive: Archive) -> Iterator[tuple[int, tarfile.TarInfo]]:
-    """Members with their numbers, none of them kept; one that lies before the last is damage."""
+def members_of(archive: Archive) -> Iterator[tuple[int, tarfile.TarInfo]]:
+    """Members with their numbers, none of them kept.
+
+    Raises:
+        tarfile.ReadError: one lies before the last.
+    """
     last = -1
     for number in itertools.count():
         member = archive.next()
@@ -192,160 +161,14 @@ def content(archive: Archive, member: tarfile.TarInfo) -> bytes:
 
     Raises:
         RefusedError: the archive is damaged here; what is shorter than its header says is, too.
+        OSError: it cannot be read.
     """
     try:
         handle = archive.extractfile(member)
         assert handle is not None, "not a regular file"
         data = handle.read()
-    except DAMAGE as error:
-        raise RefusedError(_damage(error)) from error
+    except damage.ARCHIVE as error:
+        raise RefusedError(_reason(error)) from error
     if len(data) < member.size:
         raise RefusedError("corrupt archive")
     return data
-
-
-def unpack(data: bytes) -> bytes:
-    """Content of a paper's gzip, or what stands in its place.
-
-    Raises:
-        RefusedError: it is damaged or too large.
-    """
-    if data[:2] == b"\x1f\x8b":
-        if data[2:3] not in (b"\x08", b""):
-            raise RefusedError("corrupt gzip")
-        try:
-            with gzip.open(io.BytesIO(data)) as handle:
-                unpacked = handle.read(MAX_PAPER_BYTES + 1)
-        except EOFError as error:
-            raise RefusedError("truncated gzip") from error
-        except (OSError, zlib.error) as error:
-            raise RefusedError("corrupt gzip") from error
-    else:
-        unpacked = data
-    if len(unpacked) > MAX_PAPER_BYTES:
-        raise RefusedError("paper too large")
-    return unpacked
-
-
-def packed_paper(data: bytes, identity: str, uri: str) -> Paper:
-    """A paper from its packed file: a gzip, or what it holds without it.
-
-    Raises:
-        RefusedError: there is no LaTeX in it, it was withdrawn, or it cannot be read.
-    """
-    unpacked = unpack(data)
-    start = unpacked[:1000].lstrip()
-    if start.startswith(b"%PDF"):
-        raise RefusedError("PDF only")
-    if start.startswith((b"%!PS", b"\x04%!PS")):
-        raise RefusedError("PostScript only")
-    if not start or start.startswith(b"%auto-ignore"):
-        raise RefusedError("withdrawn")
-    if _FOREIGN.match(unpacked):
-        raise RefusedError("no LaTeX file")
-    files, refused, hints = _files(unpacked)
-    if files is None:
-        if unpacked is data and (b"\\" not in data or b"\x00" in data[:1000]):
-            raise RefusedError("not what its name says")
-        if len(unpacked) > MAX_TEX_BYTES:
-            raise RefusedError("file too large")
-        files = {f"{identity}.tex": unpacked}
-    if not files:
-        raise RefusedError(refused[0] if refused else "no LaTeX file")
-    if all(data.lstrip().startswith(b"%auto-ignore") for data in files.values()):
-        raise RefusedError("withdrawn")
-    encoding = declared(files.values())
-    texts: dict[str, str] = {}
-    encodings: set[str] = set()
-    for path, data in files.items():
-        try:
-            texts[path], codec = as_text(data, encoding)
-        except RefusedError as error:
-            refused.append(str(error))
-        else:
-            encodings.add(codec)
-    if not texts:
-        raise RefusedError(refused[0])
-    texts, main = _hinted(texts, hints)
-    return Paper(identity, uri, texts, main, {}, tuple(refused), tuple(sorted(encodings)))
-
-
-def as_text(data: bytes, encoding: str) -> tuple[str, str]:
-    """Text of a LaTeX file and its codec; encoding: what its paper declares.
-
-    Raises:
-        RefusedError: it is another kind of file or cannot be decoded.
-    """
-    if _FOREIGN.match(data):
-        raise RefusedError("not what its name says")
-    try:
-        return decode(data, encoding)
-    except NotTextError as error:
-        raise RefusedError(str(error)) from error
-
-
-def _files(unpacked: bytes) -> tuple[dict[str, bytes] | None, list[str], dict[str, str]]:
-    """Texts of a paper's tar, why others were refused, and hints; None when it is no tar."""
-    files: dict[str, bytes] = {}
-    refused: list[str] = []
-    hints: dict[str, str] = {}
-    begun = False
-    try:
-        stream = io.BytesIO(unpacked)
-        with Archive.open(fileobj=stream, mode="r:", tarinfo=BoundedInfo) as archive:
-            for number, member in _members(archive):
-                begun = True
-                path = posixpath.normpath(member.name)
-                is_latex = path.lower().endswith(LATEX)
-                extension = posixpath.splitext(path)[1].lower()
-                if member.isdir() or not (is_latex or extension in _OTHER_TEXT or path in _HINTS):
-                    continue
-                reason = refusal(number, path, member)
-                if reason:
-                    refused += [reason] if is_latex else []
-                    continue
-                data = content(archive, member)
-                if path in _HINTS:
-                    hints |= _hints(path, data)
-                elif is_latex or not (_FOREIGN.match(data) or b"\x00" in data):
-                    files[path] = data
-    except DAMAGE as error:
-        if begun:
-            raise RefusedError("corrupt archive") from error
-        return None, [], {}
-    return files, refused, hints
-
-
-def refusal(number: int, path: str, member: tarfile.TarInfo) -> str:
-    """Why a file of a packed paper is not read, "" when it is."""
-    if number >= MAX_MEMBERS:
-        return "too many files in a paper"
-    if path.startswith(("/", "../")) or path == "..":
-        return "path outside the paper"
-    if member.islnk() or member.issym():
-        return "link in an archive"
-    if not member.isfile():
-        return "device in an archive"
-    return "file too large" if member.size > MAX_TEX_BYTES else ""
-
-
-def _hints(path: str, data: bytes) -> dict[str, str]:
-    """What arXiv's 00README says of files: ``toplevelfile``, ``toplevel``, ``ignore`` ..."""
-    text = data[:100_000].decode("utf-8", "replace")
-    if not path.endswith(".json"):
-        pairs = (line.split() for line in text.splitlines())
-        return {pair[0]: pair[1].lower() for pair in pairs if len(pair) == 2}
-    try:
-        given = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
-    sources = given.get("sources") if isinstance(given, dict) else None
-    rows = [row for row in sources if isinstance(row, dict)] if isinstance(sources, list) else []
-    return {str(row.get("filename")): str(row.get("usage")).lower() for row in rows}
-
-
-def _hinted(texts: dict[str, str], hints: Mapping[str, str]) -> tuple[dict[str, str], str | None]:
-    """The files that are not to be ignored, and the first that is said to be the main one."""
-    kept = {path: text for path, text in texts.items() if hints.get(path) != "ignore"} or texts
-    mains = [path for path, use in hints.items() if use.startswith("toplevel") and path in kept]
-    return kept, mains[0] if mains else None

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from tasks.corpus.documents import Funnel
 from tasks.corpus.sources import latex_inputs
-from tasks.corpus.sources.arxiv_archives import MAX_TEX_BYTES, Paper, RefusedError, as_text
+from tasks.corpus.sources.arxiv_archives import RefusedError
+from tasks.corpus.sources.arxiv_papers import MAX_TEX_BYTES, Paper, as_text
 from tasks.corpus.sources.latex_encoding import codec_of, declared
 
 

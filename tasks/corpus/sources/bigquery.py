@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.corpus.funnel import Funnel
+from tasks.corpus.sources import damage
 from tasks.corpus.sources.code_rules import MAX_FILE_BYTES
 from tasks.corpus.sources.records import json_records
 
@@ -83,7 +84,7 @@ def _rows_of_parquet(
                         yield number, row
                 funnel.between()
     except (pa.ArrowException, OSError) as error:
-        funnel.bad_file(name, "corrupt Parquet", error)
+        funnel.bad_file(name, f"{damage.kind(error)} Parquet", error)
 
 
 def _rows_of_batch(batch: pa.RecordBatch) -> Iterator[Mapping[str, Any]]:

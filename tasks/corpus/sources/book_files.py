@@ -10,13 +10,13 @@ import gzip
 import re
 import stat
 import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
 
 from tasks.corpus.funnel import Funnel
+from tasks.corpus.sources import damage
 
 # Longest book in bytes; the longest of Project Gutenberg has about 30 MB.
 MAX_BYTES = 64_000_000
@@ -92,10 +92,8 @@ def stored_books(root: Path, name: str, funnel: Funnel) -> Iterator[StoredBook]:
             gzip.open(root / name) if lower.endswith(".gz") else (root / name).open("rb") as handle
         ):
             data = handle.read(MAX_BYTES + 1)
-    except EOFError as error:
-        funnel.bad_file(name, "truncated gzip", error)
-    except (gzip.BadGzipFile, zlib.error) as error:  # a file that is gone is no damaged one
-        funnel.bad_file(name, "corrupt gzip", error)
+    except damage.PACKED as error:
+        funnel.bad_file(name, f"{damage.kind(error)} gzip", error)
     else:
         problem = _problem(data)
         if problem:
@@ -108,9 +106,8 @@ def _members(root: Path, name: str, funnel: Funnel) -> Iterator[StoredBook]:
     """The text members of a zip file, in its order."""
     try:
         archive = zipfile.ZipFile(root / name)
-    except FileNotFoundError:
-        raise  # gone, not damaged: a machine without the data would lose all books
-    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
+    except damage.ARCHIVE as error:
+        damage.kind(error)  # it raises what is none
         funnel.bad_file(name, "corrupt archive", error)
         return
     with archive:
@@ -130,9 +127,8 @@ def _members(root: Path, name: str, funnel: Funnel) -> Iterator[StoredBook]:
                 try:
                     with archive.open(info) as handle:
                         data = _bounded(handle, min(MAX_BYTES, left))
-                except (
-                    OSError, EOFError, RuntimeError, ValueError, zlib.error, zipfile.BadZipFile,
-                ) as error:  # fmt: skip
+                except damage.ARCHIVE as error:
+                    damage.kind(error)
                     funnel.bad_file(name, "corrupt archive", f"{info.filename}: {error}")
                     continue
                 left -= len(data)

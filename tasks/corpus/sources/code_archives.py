@@ -6,19 +6,18 @@ path that leads out) is given with the reason; what ends the whole archive is ra
 
 from __future__ import annotations
 
-import lzma
 import posixpath
 import re
 import stat
 import struct
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from tasks.corpus.sources import damage
 from tasks.corpus.storable import encodable_name
 
 MAX_MEMBERS = 200_000
@@ -35,10 +34,6 @@ _ZIP_ENTRY_BYTES = 400  # of the central directory at most, on average
 _HEADERS = (
     tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME,
     tarfile.GNUTYPE_LONGLINK, tarfile.GNUTYPE_SPARSE,
-)  # fmt: skip
-_READING = (
-    tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError,
-    struct.error, NotImplementedError, RuntimeError, OverflowError, IndexError,
 )  # fmt: skip
 
 
@@ -78,6 +73,7 @@ def members(path: Path, wanted: Callable[[str], bool], longest: int) -> Iterator
 
     Raises:
         ArchiveError: the archive ends early, is damaged, or is over a bound.
+        OSError: it cannot be read.
     """
     size = path.stat().st_size
     if not size:
@@ -86,7 +82,8 @@ def members(path: Path, wanted: Callable[[str], bool], longest: int) -> Iterator
     reader = _zip_members if path.name.lower().endswith(".zip") else _tar_members
     try:
         yield from reader(path, wanted, longest, budget)
-    except _READING as error:
+    except damage.ARCHIVE as error:
+        damage.kind(error)  # it raises what is none
         raise ArchiveError("corrupt archive", error) from error
 
 
@@ -182,7 +179,8 @@ def _zip_members(
                 try:
                     with archive.open(info) as handle:
                         data = handle.read(longest + 1)
-                except _READING:
+                except damage.ARCHIVE as error:
+                    damage.kind(error)
                     problem = "corrupt member"
                 budget -= len(data or b"")
                 if budget < 0:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import gzip
-import zlib
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
 from tasks.corpus.funnel import Funnel
+from tasks.corpus.sources import damage
 
 MAX_LINE_BYTES = 16_000_000
 NAMES = (".json", ".jsonl", ".json.gz", ".jsonl.gz", ".json.zst", ".jsonl.zst")
@@ -73,10 +73,8 @@ def _gzip_chunks(path: Path) -> Iterator[bytes]:
             try:
                 # read1: what was unpacked before a break is given, not lost with it.
                 data = handle.read1(_READ)
-            except EOFError as error:
-                raise _Broken("truncated gzip") from error
-            except (OSError, zlib.error) as error:
-                raise _Broken("corrupt gzip") from error
+            except damage.PACKED as error:
+                raise _Broken(f"{damage.kind(error)} gzip") from error
             if not data:
                 return
             yield data

@@ -14,6 +14,7 @@ import py7zr
 from py7zr.io import Py7zIO, WriterFactory
 
 from tasks.corpus.funnel import BadFileError, Funnel
+from tasks.corpus.sources import damage
 
 Take = Callable[[bytes], None]
 # A dump packs about 5:1; more than this is not a dump.
@@ -61,19 +62,22 @@ def _stream_archive(path: Path, name: str, funnel: Funnel, take: Take) -> bool:
     sink = _Sink(take)
     try:
         # An open file keeps py7zr from unpacking in threads.
-        with path.open("rb") as handle, py7zr.SevenZipFile(handle) as archive:
-            member, reason = _posts_member(archive, path.stat().st_size)
-            if reason:
-                funnel.bad_file(name, reason)
-                return False
-            archive.extract(targets=[member], factory=_Sinks(sink))
-            return True
+        with path.open("rb") as handle:
+            handle.peek()  # py7zr takes a file whose start cannot be read for no archive
+            with py7zr.SevenZipFile(handle) as archive:
+                member, reason = _posts_member(archive, path.stat().st_size)
+                if reason:
+                    funnel.bad_file(name, reason)
+                    return False
+                archive.extract(targets=[member], factory=_Sinks(sink))
+                return True
     except BadFileError:
         raise
     except Exception as error:
         # A damaged archive raises almost anything out of py7zr; what the taker raised stays.
         if sink.error is not None:
             raise sink.error from None
+        damage.kind(error)  # it raises what is none
         funnel.bad_file(name, "corrupt archive", f"{type(error).__name__}: {error}")
         return False
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import gzip
 import json
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from tasks.corpus.funnel import Funnel
+from tasks.corpus.sources import damage
 
 
 def json_records(
@@ -47,10 +47,8 @@ def json_records(
                         funnel.reject("read", record)
                     else:
                         yield number, record
-        except EOFError as error:
-            funnel.bad_file(name, "truncated gzip", error)
-        except (OSError, zlib.error) as error:
-            funnel.bad_file(name, "corrupt gzip", error)
+        except damage.PACKED as error:
+            funnel.bad_file(name, f"{damage.kind(error)} gzip", error)
 
 
 def _record(line: bytes, longest: int) -> dict[str, Any] | str:

@@ -7,6 +7,7 @@ import re
 import zlib
 from typing import NamedTuple
 
+from tasks.corpus.sources import damage
 from tasks.corpus.sources.warc import MAX_RECORD_BYTES
 
 _CHARSET = re.compile(r"[\w.:+-]{1,40}")
@@ -48,7 +49,8 @@ def read_response(content: bytes) -> Response | None:
             record.parse_http(auto_decode="all" if decode == "all" else "none", quirks_mode=lenient)
             # Bounded: a few megabytes of gzip inside a record unpack to gigabytes.
             body: bytes | None = record.reader.read(MAX_RECORD_BYTES + 1)
-        except (OSError, ValueError):
+        except (OSError, ValueError) as error:
+            damage.kind(error)  # it raises what is none
             continue
         headers = record.http_headers
         if decode == "none" and body is not None:
@@ -76,7 +78,8 @@ def read_arc_response(record: bytes) -> Response | None:
             return None
         headers = parsed.http_headers
         raw = parsed.raw_stream.read()
-    except (ArchiveLoadFailed, OSError, EOFError, ValueError):
+    except (ArchiveLoadFailed, OSError, EOFError, ValueError) as error:
+        damage.kind(error)
         return None
     encoding = (headers.get_header("Content-Encoding") or "").lower()
     chunked = "chunked" in (headers.get_header("Transfer-Encoding") or "").lower()

@@ -7,13 +7,13 @@ network touched. The offset of a document is the number of its page in the file,
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
 from tasks.corpus.documents import Document, Funnel
 from tasks.corpus.parameters import CorpusParameters
+from tasks.corpus.sources import damage
 from tasks.corpus.sources.wikipedia_dump import NotADump, Page, pages_of
 from tasks.corpus.sources.wikitext import plain_text
 from tasks.corpus.sources.wikitext_pages import is_disambiguation, is_redirect, unclosed_markup
@@ -102,10 +102,8 @@ def read_pages(path: Path, name: str, languages: Sequence[str], funnel: Funnel) 
         funnel.bad_file(name, str(error))
     except etree.XMLSyntaxError as error:
         funnel.bad_file(name, "malformed XML", error)
-    except EOFError as error:
-        funnel.bad_file(name, "truncated archive", error)
-    except (OSError, zlib.error) as error:
-        funnel.bad_file(name, "corrupt archive", error)
+    except damage.PACKED as error:
+        funnel.bad_file(name, f"{damage.kind(error)} archive", error)
 
 
 def _is_article(page: Page, languages: Sequence[str], funnel: Funnel) -> bool:

@@ -62,7 +62,8 @@ def pages_of(path: Path, name: str) -> Iterator[Page]:
         NotADump: the name is none of a dump, or the XML holds no page.
         lxml.etree.XMLSyntaxError: malformed XML, a page of more than 10 MB, or entities that
             expand to more than the file.
-        EOFError, OSError, zlib.error: the archive is cut short or corrupt.
+        EOFError, OSError, zlib.error: the archive is cut short or corrupt, or cannot be read:
+            `damage.kind` tells.
     """
     from lxml import etree
 

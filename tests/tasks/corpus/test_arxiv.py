@@ -13,7 +13,7 @@ import pytest
 
 from tasks.corpus.documents import Document, Funnel
 from tasks.corpus.parameters import CorpusParameters
-from tasks.corpus.sources import arxiv, arxiv_archives, latex, latex_inputs
+from tasks.corpus.sources import arxiv, arxiv_papers, latex, latex_inputs
 from tasks.corpus.sources.latex_comments import reveal, strip_comments
 from tasks.corpus.sources.latex_macros import Macros
 
@@ -326,8 +326,8 @@ def test_parts_in_folders_are_put_in_and_lost_ones_counted(tmp_path: Path) -> No
 def test_lost_members_of_a_paper_are_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(arxiv_archives, "MAX_TEX_BYTES", 2000)
-    monkeypatch.setattr(arxiv_archives, "MAX_MEMBERS", 4)
+    monkeypatch.setattr(arxiv_papers, "MAX_TEX_BYTES", 2000)
+    monkeypatch.setattr(arxiv_papers, "MAX_MEMBERS", 4)
     members = {
         "main.tex": PAPER.encode(), "big.tex": b"x" * 3000, "../evil.tex": b"x", "a.eps": b"",
         "late.tex": b"x", "later.tex": b"x",

@@ -19,7 +19,8 @@ from tasks.corpus.chain import check_chain
 from tasks.corpus.documents import Document, Funnel
 from tasks.corpus.parameters import CorpusParameters
 from tasks.corpus.sources import arxiv, arxiv_archives
-from tasks.corpus.sources.arxiv_archives import RefusedError, packed_paper
+from tasks.corpus.sources.arxiv_archives import RefusedError
+from tasks.corpus.sources.arxiv_papers import packed_paper
 
 TEX = b"\\documentclass{article}\\begin{document}\\section{S} Text.\\end{document}"
 CLEAN = "\\section{S} Text."
