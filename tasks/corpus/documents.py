@@ -155,5 +155,7 @@ def document_files(folder: Path) -> list[Path]:
 def read_documents(path: Path, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
     """Rows of a documents file, one row group in memory at a time; ``meta`` stays a JSON string."""
     with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(batch_size=ROW_GROUP, columns=columns):
-            yield from batch.to_pylist()
+        # Group by group: a batch of many rows would hold as many row groups as it takes.
+        for group in range(file.num_row_groups):
+            for batch in file.iter_batches(ROW_GROUP, row_groups=[group], columns=columns):
+                yield from batch.to_pylist()
