@@ -92,6 +92,9 @@ _RIDERS = (
         r"|contains? (?:\w+ )?trade secrets?|unpublished (?:work|copyright|rights)")),
 )  # fmt: skip
 RESTRICTED = "LicenseRef-restricted-"
+RIDERS = tuple(name for name, _ in _RIDERS)
+# What is named here besides the permissive licences.
+NAMES = ("GPL", *sorted(set(_GNU_NAMES.values())), *(name for name, _ in _OTHERS))
 # Where a text goes on with the licences of other software that comes with a built package.
 _BUNDLED = re.compile(
     r"\b(?:this|the)(?:\s+\w+){0,3}?\s+(?:distributions?|wheels?|packages?|binary|binaries)\b[^.:]{0,80}"

@@ -6,6 +6,7 @@ import re
 from email.message import Message
 from typing import Any
 
+from tasks.corpus.sources.license_names import recognised
 from tasks.corpus.sources.license_texts import RESTRICTED, license_of_text, own_part, riders
 
 # Families the paper keeps: SPDX's identifiers for them, which it compares without regard to case,
@@ -19,6 +20,7 @@ _TOKEN = re.compile(r"\(|\)|[^\s()]+")
 # SPDX's exceptions are named so; anything else after WITH ("Commons-Clause") may forbid something.
 _EXCEPTION = re.compile(r"-exception(-[\d.]+)?$", re.I)
 _MAX_TOKENS = 200
+_SYNTAX = frozenset(("(", ")", "AND", "OR", "WITH"))
 # Free text that setuptools' "License" field is filled with.
 _FREE_TEXT = (
     (re.compile(r"^(the )?mit( licen[cs]e)?( \(mit\))?$", re.I), "MIT"),
@@ -75,15 +77,32 @@ def chosen(expression: str) -> str:
 
 
 def refusal(expression: str) -> str:
-    """Why a project or file whose licence is not :func:`permitted` stays out, for the funnel."""
+    """Why a project or file whose licence is not :func:`permitted` stays out, for the funnel.
+
+    Reasons are few, whatever an expression says: of its licences the first that is permitted and
+    the first that is not are named, and only by names that are known.
+    """
     if not expression:
         return "licence unknown"
-    name = expression if len(expression) <= 120 else f"{expression[:117]}..."
-    if RESTRICTED.lower() in expression.lower() or riders(expression.replace("-", " ").lower()):
-        return f"licence restricted: {name}"
-    if any(token.lower() in _PERMITTED for token in _TOKEN.findall(expression)):
-        return f"licence mixed: {name}"
-    return f"licence {name}"
+    names, after = [], ""
+    for token in _TOKEN.findall(expression):
+        if after != "WITH" and token.upper() not in _SYNTAX:
+            names.append(token)
+        after = token.upper()
+    good = [_PERMITTED[name.lower()] for name in names if name.lower() in _PERMITTED][:1]
+    others = [recognised(name) for name in names if name.lower() not in _PERMITTED]
+    known = next(filter(None, others), "")
+    conditions = [name for name in others if name.startswith(RESTRICTED)]
+    conditions += riders(expression.replace("-", " ").lower())
+    if conditions:
+        return f"licence restricted: {' AND '.join([*good, conditions[0]])}"
+    if RESTRICTED.lower() in expression.lower():
+        return "licence restricted"
+    if good:
+        return f"licence mixed: {good[0]} AND {known or 'terms not recognised'}"
+    if not known:
+        return "licence not recognised"
+    return f"licence {known} and more" if len(set(others)) > 1 else f"licence {known}"
 
 
 def _parsed(expression: str) -> frozenset[str] | None:

@@ -8,8 +8,9 @@ from email.message import Message
 
 import pytest
 
+from tasks.corpus.sources.license_names import recognised
 from tasks.corpus.sources.license_texts import license_of_text, own_part
-from tasks.corpus.sources.licenses import license_of_metadata, permitted
+from tasks.corpus.sources.licenses import license_of_metadata, permitted, refusal
 from tasks.corpus.sources.project_licenses import (
     ProjectLicenses,
     declared_by_manifest,
@@ -139,3 +140,51 @@ def test_a_path_of_many_folders_takes_linear_time() -> None:
     for number in range(200):
         assert licenses.of(f"{'d/' * 2000}{number}/a.py") == "MIT"
     assert time.process_time() - began < 5
+
+
+@pytest.mark.parametrize(
+    ("expression", "reason"),
+    [
+        ("", "licence unknown"),
+        ("GPL-3.0-only", "licence GPL-3.0-only"),
+        ("gpl-2.0", "licence gpl-2.0"),  # as GitHub's records write it
+        ("gPl-2.0", "licence GPL-2.0"),
+        ("LGPL-2.1+", "licence LGPL-2.1+"),
+        ("GPL-2.0-only WITH Classpath-exception-2.0", "licence GPL-2.0-only"),
+        ("Mozilla-Public-License-2.0-MPL-2.0-", "licence MPL-2.0"),
+        ("GNU-General-Public-License-v3-or-later-GPLv3+-", "licence GPL-3.0-or-later"),
+        ("LGPL AND GPL", "licence LGPL and more"),
+        ("Call-me-at-555 OR ISC", "licence ISC and more"),
+        ("Call-me-at-555", "licence not recognised"),
+        ("<script>alert(1)</script>", "licence not recognised"),
+        ("MIT AND MIT-CMU", "licence mixed: MIT AND MIT-CMU"),
+        ("MPL-2.0 AND (Apache-2.0 OR MIT)", "licence mixed: Apache-2.0 AND MPL-2.0"),
+        ("mit AND secret-terms-7", "licence mixed: MIT AND terms not recognised"),
+        ("MIT AND (", "licence mixed: MIT AND terms not recognised"),
+        ("MIT WITH Some-Terms", "licence mixed: MIT AND terms not recognised"),
+        ("(((", "licence not recognised"),
+        ("LicenseRef-restricted-patents", "licence restricted: LicenseRef-restricted-patents"),
+        ("LicenseRef-restricted-mine", "licence restricted"),
+        ("MIT WITH Commons-Clause",
+         "licence restricted: MIT AND LicenseRef-restricted-Commons-Clause"),
+        ("Free-for-non-commercial-use-by-A.-Person",
+         "licence restricted: LicenseRef-restricted-noncommercial"),
+        ("x" * 1_000_000, "licence not recognised"),
+    ],
+)  # fmt: skip
+def test_reasons_name_only_licences_that_are_known(expression: str, reason: str) -> None:
+    assert refusal(expression) == reason
+
+
+def test_reasons_are_few_whatever_expressions_say() -> None:
+    numbered = [f"A-{n} AND GPL-{n} AND MIT OR (Zlib AND B-{n})" for n in range(500)]
+    numbered += [f"Licence-of-person-{n}" for n in range(500)]
+    numbered += [f"LicenseRef-restricted-{n} AND ISC" for n in range(500)]
+    assert len(set(map(refusal, numbered))) < 10
+
+
+@pytest.mark.parametrize("name", ["Apache-2.0", "MIT-0", "CNRI-Python", "Public-Domain", "CC0"])
+def test_names_that_are_known(name: str) -> None:
+    assert recognised(name) == name
+    assert recognised(name.lower()) == name.lower()
+    assert recognised(f"{name}-of-mine") == ""
