@@ -133,7 +133,8 @@ def _content(record: Record, arc: bool, funnel: Funnel) -> _Found | None:
     if response is None:
         return _no(funnel, "malformed HTTP response", uri)
     if response.status != 200:
-        return _no(funnel, f"HTTP status {response.status}", uri)
+        known = 100 <= response.status < 600
+        return _no(funnel, f"HTTP status {response.status if known else 'unknown'}", uri)
     if len(response.body) > MAX_RECORD_BYTES:
         return _no(funnel, "record too large", uri)
     return _Found(uri, response.date or created, response.body, response)

@@ -7,6 +7,7 @@ network touched. The offset of a document is the number of its page in the file,
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote
@@ -21,6 +22,11 @@ from tasks.corpus.sources.wikitext_references import cited_urls
 
 # So much markup that is opened and never closed is no article.
 MAX_UNCLOSED = 500
+# What the funnel names; a dump may say anything. The numbers are MediaWiki's and its extensions'.
+_LANGUAGE = re.compile(r"[a-z]{2}|als|arz|ast|azb|bar|ceb|ckb|lmo|min|nap|nds|oci|pms|pnb|scn|sco"
+                       r"|simple|szl|vec|war|wuu|zh_classical|zh_min_nan|zh_yue")  # fmt: skip
+_NAMESPACES = frozenset(map(str, [*range(-2, 130), 446, 447, 710, 711, 828, 829, *range(2300, 2304),
+                                  2600]))  # fmt: skip
 
 
 def read(
@@ -113,11 +119,15 @@ def _is_article(page: Page, languages: Sequence[str], funnel: Funnel) -> bool:
         return False
     funnel.keep("read", wikitext)
     if page.language not in languages:
-        funnel.reject("language", f"language {page.language or 'unknown'}", wikitext, title)
+        known = _LANGUAGE.fullmatch(page.language) is not None
+        reason = f"language {page.language}" if known else "language unknown"
+        funnel.reject("language", reason, wikitext, title)
         return False
     funnel.keep("language", wikitext)
     if page.namespace != "0":
-        funnel.reject("namespace", f"namespace {page.namespace}", wikitext, title)
+        known = page.namespace in _NAMESPACES
+        reason = f"namespace {page.namespace}" if known else "namespace unknown"
+        funnel.reject("namespace", reason, wikitext, title)
         return False
     funnel.keep("namespace", wikitext)
     if page.is_redirect or is_redirect(wikitext):

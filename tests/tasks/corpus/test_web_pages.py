@@ -242,3 +242,13 @@ def test_depth_is_told_from_markup_as_from_the_tree(unit: str, times: int) -> No
     tree = HTMLTree.parse(f"<html><body>{unit * times}x")
     told = html._deep_markup(tree.document.html)
     assert told is None or told == html._deep(tree.document)
+
+
+def test_a_status_that_is_none_is_named_so(tmp_path: Path) -> None:
+    data = members(
+        arc("http://e.org/1", http(BODY, status="9999 Call me")),
+        arc("http://e.org/2", http(BODY, status="0 No")),
+        arc("http://e.org/3", http(BODY, status="503 Busy")),
+    )
+    _, funnel = read(tmp_path, data, "a.arc.gz")
+    assert rejected(funnel, "read") == {"HTTP status unknown": 2, "HTTP status 503": 1}

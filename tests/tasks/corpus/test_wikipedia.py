@@ -357,3 +357,17 @@ def test_disambiguation_in_several_languages() -> None:
 )
 def test_apostrophes_are_mediawikis(source: str, clean: str) -> None:
     assert plain_text(source) == clean
+
+
+def test_reasons_hold_no_words_of_the_dump(tmp_path: Path) -> None:
+    hostile = [
+        f"<page><title>T{n}</title><ns>{ns}</ns><id>{n}</id><revision><text>{BODY}</text>"
+        "</revision></page>"
+        for n, ns in enumerate(["call me", "99999", "-7", "1e3", "\u0661", "828", "1"])
+    ]
+    dump(tmp_path / "enwiki.xml.bz2", *hostile)
+    dump(tmp_path / "other.xml.bz2", page("River", BODY), site="", lang="call me at 555")
+    _, funnel = collect(tmp_path)
+    assert rejected(funnel) == {
+        "namespace unknown": 5, "namespace 828": 1, "namespace 1": 1, "language unknown": 1,
+    }  # fmt: skip
