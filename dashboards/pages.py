@@ -10,7 +10,8 @@ from dashboards.queries import ArtifactRow
 from dashboards.report import Corpus, Training, corpus, rejected, run_report, training
 from registry.artifacts import Kind, Store
 from registry.database import Registry
-from registry.lineage import LineageNode, lineage_problems, lineage_tree
+from registry.lineage import LineageNode, ancestors, lineage_problems, lineage_tree
+from registry.manifest import ref_of
 
 LEDGER_ROWS = 500  # newest attempts that the emissions page lists
 LISTED = 50  # corpora and trainings to choose from
@@ -61,11 +62,13 @@ class Pages:
         }
 
     def rejects(self, key: str) -> dict[str, Any]:
-        """Samples of what the rules rejected."""
+        """Samples of what the rules rejected, also where what was joined came from."""
         chosen = self._choose(key, Kind.DOCUMENTS, [])
         assert chosen is not None  # an unknown key is not found
-        found, problems = rejected(self.store, chosen.ref)
-        return {"chosen": chosen, "rejects": found, "problems": problems}
+        above = ancestors(self.registry, key)
+        before = [ref_of(row) for row in above if row.kind == Kind.DOCUMENTS.value]
+        refs = [chosen.ref, *sorted(before, key=lambda ref: ref.stage)]
+        return {"chosen": chosen, "groups": [(ref, *rejected(self.store, ref)) for ref in refs]}
 
     def training(self, key: str | None) -> dict[str, Any]:
         """Loss curve of one training, by default the newest."""

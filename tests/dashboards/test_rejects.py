@@ -9,28 +9,38 @@ import pyarrow.parquet as pq
 from fastapi.testclient import TestClient
 
 from dashboards.app import create_app
-from registry.artifacts import Kind, Store, recipe_key
+from registry.artifacts import ArtifactRef, Kind, Store, recipe_key
 from registry.database import Registry, upgrade
 from registry.settings import Settings
 
 
-def corpus_with(tmp_path: Path, rows: list[dict[str, object]]) -> tuple[TestClient, str]:
-    settings = Settings(home=tmp_path)
-    upgrade(settings.registry_url)
-    store = Store(settings.store, Registry(settings.registry_address))
+def publish(
+    store: Store, stage: str, rows: list[dict[str, object]], inputs: dict[str, ArtifactRef]
+) -> ArtifactRef:
     staging = store.new_staging()
     (staging / "rejected/c4").mkdir(parents=True)
     pq.write_table(pa.Table.from_pylist(rows), staging / "rejected/c4/00000.parquet")
-    ref = store.publish(
+    return store.publish(
         staging,
-        key=recipe_key("corpus", 1, {}, {}, {}),
+        key=recipe_key(stage, 1, {}, {name: ref.digest for name, ref in inputs.items()}, {}),
         kind=Kind.DOCUMENTS,
-        stage="corpus",
+        stage=stage,
         stage_version=1,
         parameters={},
-        inputs={},
+        inputs=inputs,
     )
-    return TestClient(create_app(settings), base_url="http://localhost"), ref.key
+
+
+def served(tmp_path: Path) -> tuple[Store, TestClient]:
+    settings = Settings(home=tmp_path)
+    upgrade(settings.registry_url)
+    store = Store(settings.store, Registry(settings.registry_address))
+    return store, TestClient(create_app(settings), base_url="http://localhost")
+
+
+def corpus_with(tmp_path: Path, rows: list[dict[str, object]]) -> tuple[TestClient, str]:
+    store, client = served(tmp_path)
+    return client, publish(store, "corpus", rows, {}).key
 
 
 def reject(number: int, reason: str, text: str | None) -> dict[str, object]:
@@ -62,3 +72,14 @@ def test_a_corpus_without_samples_says_so(tmp_path: Path) -> None:
         tmp_path, [reject(1, "odd", "x") | {"text": None}, reject(2, "b", "")]
     )
     assert "Rejected documents" in client.get(f"/corpus/{key}/rejects").text
+
+
+def test_a_corpus_shows_what_its_sources_rejected(tmp_path: Path) -> None:
+    store, client = served(tmp_path)
+    read = publish(store, "documents.c4", [reject(1, "too short", "A stub.")], {})
+    better = publish(store, "quality.c4", [reject(2, "perplexity", "qwxz")], {"documents": read})
+    key = publish(store, "corpus", [reject(3, "odd", None)], {"c4": better}).key
+    page = client.get(f"/corpus/{key}/rejects").text
+    assert "documents.c4: 1 sample" in page and "A stub." in page
+    assert "quality.c4: 1 sample" in page and "qwxz" in page
+    assert "corpus: nothing was rejected, or no sample was kept" in page
