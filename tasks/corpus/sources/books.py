@@ -11,7 +11,6 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from tasks.corpus.documents import Document
 from tasks.corpus.funnel import Funnel
@@ -20,6 +19,7 @@ from tasks.corpus.parameters import CorpusParameters
 from tasks.corpus.sources.book_editions import read_decisions, write_decisions, write_survey
 from tasks.corpus.sources.book_files import UnknownEncodingError, decode, stored_books
 from tasks.corpus.sources.gutenberg import unframed
+from tasks.corpus.sources.unsharded import surveyed_alone
 
 
 @dataclass(frozen=True)
@@ -66,25 +66,10 @@ def read(
     """
     funnel.declare("header", "language", "near duplicate")
     if decided is None or surveyed is None:
-        with TemporaryDirectory(prefix="books-") as folder:
-            decided, surveyed = Path(folder) / "decided", Path(folder) / "survey"
-            decided.mkdir()
-            surveyed.mkdir()
-            survey(root, files, parameters, Funnel("books"), surveyed)
-            decide([surveyed], parameters, decided)
-            yield from _read(root, files, parameters, funnel, decided, surveyed)
+        alone = surveyed_alone(survey, decide, root, files, parameters, funnel)
+        with alone as (decided, surveyed):
+            yield from read(root, files, parameters, funnel, decided=decided, surveyed=surveyed)
         return
-    yield from _read(root, files, parameters, funnel, decided, surveyed)
-
-
-def _read(
-    root: Path,
-    files: Sequence[str],
-    parameters: CorpusParameters,
-    funnel: Funnel,
-    decided: Path,
-    surveyed: Path,
-) -> Iterator[Document]:
     removed, editions = read_decisions(decided, surveyed)
     for book in _books(root, files, parameters, funnel):
         decision = removed.get(book.name)

@@ -13,7 +13,6 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,7 @@ from tasks.corpus.sources.json_lines import NAMES, numbered_lines
 from tasks.corpus.sources.pages import Page, is_crawl_file
 from tasks.corpus.sources.spans import kept_sentences, span_keys
 from tasks.corpus.sources.surveyed import SurveyFile, given_up, surveyed_pages
+from tasks.corpus.sources.unsharded import surveyed_alone
 from tasks.corpus.storable import encodable
 from tasks.corpus.web.c4_rules import C4Rules
 from tasks.corpus.web.sentences import at_least
@@ -74,12 +74,8 @@ def read(
             files are all there are, and both are made here.
     """
     if decided is None or surveyed is None:
-        with TemporaryDirectory(prefix="survey-") as folder:
-            decided, surveyed = Path(folder) / "decided", Path(folder) / "survey"
-            decided.mkdir()
-            surveyed.mkdir()
-            survey(root, files, parameters, funnel.child(), surveyed)
-            decide([surveyed], parameters, decided)
+        alone = surveyed_alone(survey, decide, root, files, parameters, funnel)
+        with alone as (decided, surveyed):
             yield from read(root, files, parameters, funnel, decided=decided, surveyed=surveyed)
         return
     funnel.declare(*FILTERS)

@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from tasks.corpus.documents import Document, Funnel
 from tasks.corpus.language import SURE, identify
@@ -24,6 +23,7 @@ from tasks.corpus.sources import first_seen
 from tasks.corpus.sources.lines import kept_lines, line_keys
 from tasks.corpus.sources.pages import Page, pages
 from tasks.corpus.sources.surveyed import SurveyFile, given_up, surveyed_pages
+from tasks.corpus.sources.unsharded import surveyed_alone
 from tasks.corpus.web.c4_rules import C4Rules
 from tasks.corpus.web.gopher_rules import GopherRules
 
@@ -62,12 +62,8 @@ def read(
             files are all there are, and both are made here.
     """
     if decided is None or surveyed is None:
-        with TemporaryDirectory(prefix="survey-") as folder:
-            decided, surveyed = Path(folder) / "decided", Path(folder) / "survey"
-            decided.mkdir()
-            surveyed.mkdir()
-            survey(root, files, parameters, funnel.child(), surveyed)
-            decide([surveyed], parameters, decided)
+        alone = surveyed_alone(survey, decide, root, files, parameters, funnel)
+        with alone as (decided, surveyed):
             yield from read(root, files, parameters, funnel, decided=decided, surveyed=surveyed)
         return
     rules = _Heuristics(parameters)

@@ -4,6 +4,9 @@ Only the largest sites by questions and answers are read (paper section 2.1): ev
 its sites (`survey`), all counts together decide (`decide`). Answers stand by their score as a
 number, highest first. A record's place is the number of its row in Posts.xml, or of its line in a
 file of ready records, from 1; 0 is the archive as a whole.
+
+A site's posts are sorted in a database in the temporary folder (TMPDIR). It is as large as their
+text, nearly that of Posts.xml unpacked, and gone after the site, whatever ends its reading.
 """
 
 from __future__ import annotations

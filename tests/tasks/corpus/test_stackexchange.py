@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from html import escape
 from pathlib import Path
 
@@ -372,3 +373,27 @@ def test_entity_bomb_is_refused(tmp_path: Path) -> None:
     assert [d.text for d in documents] == ["Q: one"]
     assert funnel.bad_files == [{"path": "a.org/Posts.xml", "reason": "malformed XML", "offset": 0}]
     assert rejected(funnel) == {"malformed XML": 1, "malformed row": 1}
+
+
+def test_the_database_lies_in_the_temporary_folder_and_goes_with_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    monkeypatch.setattr(tempfile, "tempdir", None)  # as in a process that was started so
+    site(tmp_path / "data", "a.org", *(post(n, 1, 1, "<p>Loads of wool</p>") for n in range(1, 9)))
+    name = "a.org/Posts.xml"
+    read = stackexchange.read(tmp_path / "data", [name], CorpusParameters(), Funnel("s"))
+    next(read)
+    assert [path.name for path in scratch.rglob("*.sqlite")] == ["posts.sqlite"]
+    read.close()
+    assert not list(scratch.iterdir())
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(threads.ThreadStore, "add", full)
+    with pytest.raises(OSError, match="No space left"):
+        list(stackexchange.read(tmp_path / "data", [name], CorpusParameters(), Funnel("s")))
+    assert not list(scratch.iterdir())
