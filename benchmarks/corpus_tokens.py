@@ -137,11 +137,12 @@ def train(corpus: Path, folder: Path, threads: int) -> Path:
     from tasks.tokens.parameters import TokenizerParameters
     from tasks.tokens.tokenizer import build_tokenizer
 
-    folder.mkdir()
+    work = folder / "work"
+    work.mkdir(parents=True)
     parameters = TokenizerParameters(
         vocab_size=VOCABULARY, sample_bytes=SAMPLE_BYTES, threads=threads
     )
-    build_tokenizer(parameters, corpus, StageContext(out=folder, work=folder))
+    build_tokenizer(parameters, corpus, StageContext(out=folder, work=work))
     model = folder / "tokenizer.model"
     trained = Tokenizer(model)
     for name, content in (

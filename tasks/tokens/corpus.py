@@ -12,7 +12,6 @@ import pyarrow.parquet as pq
 BATCH_BYTES = 4_000_000
 """Text in one batch of rows, about, by the mean length of the row group's documents."""
 MAX_ROWS = 1024
-_BUFFER = 1 << 20
 
 
 def sources_of(corpus: Path, split: str) -> dict[str, list[Path]]:
@@ -46,13 +45,6 @@ def text_bytes(file: pq.ParquetFile, group: int) -> int:
     """Bytes of a row group's texts, as Parquet holds them uncompressed."""
     column = file.schema_arrow.get_field_index("text")
     return int(file.metadata.row_group(group).column(column).total_uncompressed_size)
-
-
-def batches(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    """Rows of a document file in order, few at a time when they are long."""
-    with pq.ParquetFile(path, buffer_size=_BUFFER) as file:
-        for group in range(file.num_row_groups):
-            yield from group_batches(file, group, columns)
 
 
 def group_batches(

@@ -2,10 +2,48 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 
-class TokenizerParameters(BaseModel):
+class Execution(BaseModel):
+    """Where the parts of a corpus are worked on: decides nothing about the result."""
+
+    workers: int | None = Field(
+        default=None,
+        title="Worker processes",
+        description="Processes of each machine that work on parts of the corpus; empty: one for "
+        "each core. The result does not depend on it.",
+        ge=1,
+        le=256,
+        json_schema_extra={"recipe": False},
+    )
+    executor: Literal["processes", "prefect", "ray"] = Field(
+        default="processes",
+        title="Executor",
+        description="processes: on this machine. prefect: runs of the deployment `shards`, one for "
+        "each shard group, on whatever work pool it has. ray: a Ray cluster (needs arriero[ray]). "
+        "The result does not depend on it.",
+        json_schema_extra={"recipe": False},
+    )
+    shard_groups: int = Field(
+        default=2,
+        title="Shard groups",
+        description="With the executor `prefect`: how many runs share the parts of the corpus.",
+        ge=1,
+        le=10_000,
+        json_schema_extra={"recipe": False},
+    )
+    ray_address: str | None = Field(
+        default=None,
+        title="Ray address",
+        description="With the executor `ray`: the cluster's address; empty: a local one.",
+        json_schema_extra={"recipe": False},
+    )
+
+
+class TokenizerParameters(Execution):
     """SentencePiece BPE with the settings of the paper (section 2.1) and of its model file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", title="Tokenizer")
@@ -58,17 +96,7 @@ class TokenizerParameters(BaseModel):
     )
 
 
-class TokensParameters(BaseModel):
+class TokensParameters(Execution):
     """Token shards: each document as BOS, its pieces, EOS, in the order of the corpus."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", title="Tokens")
-
-    workers: int | None = Field(
-        default=None,
-        title="Worker processes",
-        description="Processes that encode parts of the corpus in parallel; empty: one for each "
-        "core. The shards do not depend on it.",
-        ge=1,
-        le=4096,
-        json_schema_extra={"recipe": False},
-    )

@@ -1,17 +1,14 @@
 """Parts of a source: ranges of rows of its files that are encoded on their own, in any order.
 
-A part's folder in ``work`` is the record that it is done: it is written under another name and
-renamed. Killed at any moment, a run goes on with the parts that are there. How a corpus is cut into
-parts is a function of the corpus alone, not of the machine.
+A part's folder in ``work`` is the record that it is done. Killed at any moment, a run goes on with
+the parts that are there. How a corpus is cut into parts is a function of the corpus alone, not of
+the machine.
 """
 
 from __future__ import annotations
 
-import json
-import shutil
-import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -24,13 +21,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from registry.files import hash_file
-from tasks.context import atomic_write_json, fsync_directory
 from tasks.corpus.execute import Job
 from tasks.corpus.guard import Guard
+from tasks.corpus.steps import once
 from tasks.tokens.corpus import group_batches, text_bytes
 from tasks.tokens.encoder import DocumentEncoder
 
-DONE = "done.json"
 TOKENS = "tokens.bin"
 DOCUMENTS = "documents.parquet"
 DOCUMENTS_SCHEMA = pa.schema([("id", pa.string()), ("tokens", pa.int64())])
@@ -150,34 +146,15 @@ def encode_part(part: Part) -> tuple[Counts, bool]:
         "file": [part.file.name, part.file.stat().st_size],
         "rows": [list(part.groups), part.start, part.stop],
     }
-    if (done := read_part(part.folder, recipe)) is not None:
-        return done, True
-    temporary = part.folder.with_name(f".{part.folder.name}.{uuid.uuid4().hex}")
-    temporary.mkdir(parents=True)
-    counts = _write_part(part, temporary)
-    files = {name: hash_file(temporary / name, durable=True).sha256 for name in (TOKENS, DOCUMENTS)}
-    said = {"recipe": recipe, "files": files, "counts": counts}
-    atomic_write_json(temporary / DONE, said)
-    if part.folder.exists():
-        shutil.rmtree(part.folder)  # of another corpus or tokenizer, or damaged
-    temporary.replace(part.folder)
-    fsync_directory(part.folder.parent)
-    return counts, False
+    resumed = True
 
+    def make(out: Path) -> dict[str, Any]:
+        nonlocal resumed
+        resumed = False
+        return {"recipe": recipe, "counts": _write_part(part, out)}
 
-def read_part(folder: Path, recipe: Mapping[str, Any]) -> Counts | None:
-    """Counts of a part that is done; None when it is not, is another's, or a file differs."""
-    path = folder / DONE
-    if not path.is_file():
-        return None
-    said = json.loads(path.read_text(encoding="utf-8"))
-    if said["recipe"] != recipe:
-        return None
-    for name, digest in said["files"].items():
-        if not (folder / name).is_file() or hash_file(folder / name).sha256 != digest:
-            return None
-    counts: Counts = said["counts"]
-    return counts
+    said = once(part.folder, make, still=lambda done: done["recipe"] == recipe)
+    return said["counts"], resumed
 
 
 @lru_cache(maxsize=1)

@@ -23,9 +23,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.context import StageContext, StageResult, atomic_write_json
-from tasks.corpus.execute import Executor, InlineExecutor, LocalExecutor
+from tasks.corpus.execute import Executor
 from tasks.tokens.corpus import mixture_weights, sources_of
 from tasks.tokens.encoder import DocumentEncoder
+from tasks.tokens.execution import executor_of, worker_processes
 from tasks.tokens.parameters import TokensParameters
 from tasks.tokens.parts import (
     COUNTED,
@@ -39,19 +40,10 @@ from tasks.tokens.parts import (
 from tasks.tokens.report import make_report, shown
 
 SPLITS = ("train", "validation")
-# Compressed bytes of documents below which starting worker processes takes longer than encoding.
-POOL_BYTES = 2_000_000
 IDS_SCHEMA = pa.schema([("id", pa.string())])
 _COPY_BYTES = 1 << 24
 # What copy_file_range says where the system or the file system cannot do it.
 _CANNOT_COPY = {errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def append_file(source: Path, target: BinaryIO) -> None:
@@ -130,7 +122,7 @@ def build_tokens(
     Writes per split and source ``<source>.bin``, ``.offsets.npy`` and ``.documents.parquet``, and
     ``tokens.json`` and ``report.json``. Parts that an earlier attempt left in ``work`` are kept.
     tokenizer: the artifact's directory, or the model file itself. executor: where parts are
-    encoded; by default processes of this machine.
+    encoded; by default what the parameters say.
     Errors: ``ValueError`` when the corpus has no training document.
     """
     model = tokenizer / "tokenizer.model" if tokenizer.is_dir() else tokenizer
@@ -149,10 +141,7 @@ def build_tokens(
     }
     flat = [part for parts in work.values() for part in parts]
     # One set of processes for all of it, and none where starting them takes longer than the work.
-    wanted = parameters.workers or available_cores()
-    packed = sum(path.stat().st_size for path in everything)
-    workers = min(wanted, len(flat)) if packed > POOL_BYTES else 1
-    executor = executor or (LocalExecutor(workers) if workers > 1 else InlineExecutor())
+    executor = executor or executor_of(parameters, context, len(flat), everything)
     by_language: dict[str, dict[str, Counts]] = {split: {} for split in SPLITS}
     resumed = 0
     with closing(_reported(flat, executor, context)) as encoded:
@@ -182,7 +171,8 @@ def build_tokens(
     speed = {
         "seconds": seconds,
         "megabytes_per_second": read / 1e6 / max(seconds, 1e-9),
-        "workers": workers,
+        "executor": parameters.executor,
+        "workers": worker_processes(parameters, len(flat), everything),
         "parts": len(flat),
         "parts_from_earlier_attempts": resumed,
     }
@@ -203,7 +193,7 @@ def _parts_folder(context: StageContext, split: str, source: str) -> Path:
     """``work/parts/<split>/<source>``, without what a killed attempt had not finished."""
     folder = context.work / "parts" / split / source
     folder.mkdir(parents=True, exist_ok=True)
-    for left in folder.glob(".*"):
+    for left in folder.glob(".*.tmp"):
         shutil.rmtree(left)
     return folder
 

@@ -7,26 +7,24 @@ model file records although it changes no piece.
 
 from __future__ import annotations
 
-import hashlib
-import heapq
 import io
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pyarrow.compute as pc
-
 from tasks.context import StageContext, StageResult, atomic_write_bytes, atomic_write_json
-from tasks.tokens.corpus import batches, mixture_weights, sources_of
+from tasks.corpus.execute import Executor
+from tasks.tokens.corpus import mixture_weights, sources_of
+from tasks.tokens.execution import executor_of
 from tasks.tokens.parameters import TokenizerParameters
+from tasks.tokens.sample import Drawn, draw_sample
 
 # SentencePiece marks boundaries with this character and leaves out, without a word, every line that
 # holds one. Lines are split at it instead, and counted.
 _BOUNDARY = "\u2585"
-HASH_BYTES = 16
 
 
 class TokenizerTrainingError(ValueError):
@@ -43,34 +41,6 @@ class Sample:
     lines: int = 0
     lines_split: int = 0
     lines_with_boundary_mark: int = 0
-
-
-def document_hash(seed: int, document_id: str) -> bytes:
-    """HASH_BYTES that order documents for sampling, the same in every process."""
-    return hashlib.blake2b(f"{seed}:{document_id}".encode(), digest_size=HASH_BYTES).digest()
-
-
-def choose_documents(files: Sequence[Path], quota: float, seed: int) -> bytes | None:
-    """Highest hash of the documents to learn from: those with the lowest hashes whose UTF-8 bytes
-    together first reach ``quota``. None when the source has less: all of them.
-
-    Independent of the order of files and rows. Holds a hash and a size for each document chosen so
-    far, never for all of the source.
-    """
-    chosen: list[tuple[int, int]] = []  # a heap; negated, so that the highest hash comes first
-    total = 0
-    for path in files:
-        for batch in batches(path, ["id", "text"]):
-            sizes = pc.binary_length(batch.column("text")).to_pylist()
-            for identifier, size in zip(batch.column("id").to_pylist(), sizes, strict=True):
-                place = -int.from_bytes(document_hash(seed, identifier))
-                if total >= quota and place <= chosen[0][0]:
-                    continue
-                heapq.heappush(chosen, (place, size))
-                total += size
-                while total - chosen[0][1] >= quota:
-                    total -= heapq.heappop(chosen)[1]
-    return (-chosen[0][0]).to_bytes(HASH_BYTES) if total >= quota else None
 
 
 def split_line(line: str, limit: int) -> Iterator[str]:
@@ -94,28 +64,12 @@ def split_line(line: str, limit: int) -> Iterator[str]:
         yield data.decode("utf-8")
 
 
-def chosen_texts(files: Sequence[Path], highest: bytes | None, seed: int) -> Iterator[str]:
-    """Texts, in the order of the corpus, of the documents whose hash is at most ``highest``."""
-    for path in files:
-        for batch in batches(path, ["id", "text"]):
-            identifiers = batch.column("id").to_pylist()
-            for identifier, text in zip(identifiers, batch.column("text"), strict=True):
-                if highest is None or document_hash(seed, identifier) <= highest:
-                    yield text.as_py()
-
-
 def training_lines(
-    corpus: Path, weights: dict[str, float], parameters: TokenizerParameters, sample: Sample
+    drawn: Mapping[str, Drawn], parameters: TokenizerParameters, sample: Sample
 ) -> Iterator[str]:
-    """Lines of the chosen documents, source by source in file order; fills ``sample``."""
-    held = sources_of(corpus, "train")
-    total = sum(weights.values())
-    for source in sorted(weights):
-        if weights[source] <= 0:
-            continue
-        quota = parameters.sample_bytes * weights[source] / total
-        highest = choose_documents(held[source], quota, parameters.seed)
-        for text in chosen_texts(held[source], highest, parameters.seed):
+    """Lines of the sample's documents, source by source in file order; fills ``sample``."""
+    for source in sorted(drawn):
+        for text in drawn[source].texts():
             sample.documents[source] += 1
             sample.characters[source] += len(text)
             sample.bytes[source] += len(text.encode("utf-8"))
@@ -201,20 +155,39 @@ def _without_threads(model: bytes) -> bytes:
 
 
 def build_tokenizer(
-    parameters: TokenizerParameters, corpus: Path, context: StageContext
+    parameters: TokenizerParameters,
+    corpus: Path,
+    context: StageContext,
+    executor: Executor | None = None,
 ) -> StageResult:
     """Write ``tokenizer.model`` and ``tokenizer.json`` from the corpus's training documents.
 
+    executor: where the sample is drawn; by default what the parameters say.
     Errors: ``TokenizerTrainingError``; ``ValueError`` for a corpus that is none.
     """
     import sentencepiece
 
-    weights = mixture_weights(corpus)
-    sample = Sample()
-    context.progress(0.05, "choosing documents")
+    weights = {source: weight for source, weight in mixture_weights(corpus).items() if weight > 0}
+    whole = sum(weights.values())
+    quotas = {s: parameters.sample_bytes * weight / whole for s, weight in weights.items()}
+    held = sources_of(corpus, "train")
+    files = [path for source in quotas for path in held[source]]
     started = time.monotonic()
-    model = train_sentencepiece(training_lines(corpus, weights, parameters, sample), parameters)
-    seconds = time.monotonic() - started
+    drawn = draw_sample(
+        held,
+        quotas,
+        parameters.seed,
+        context.work / "sample",
+        executor or executor_of(parameters, context, len(files), files),
+        lambda done, jobs: context.progress(
+            0.3 * done / jobs, f"choosing documents: {done} of {jobs} files"
+        ),
+    )
+    chosen = time.monotonic()
+    context.progress(0.3, "training")
+    sample = Sample()
+    model = train_sentencepiece(training_lines(drawn, parameters, sample), parameters)
+    trained = time.monotonic()
     atomic_write_bytes(context.out / "tokenizer.model", model)
     processor = sentencepiece.SentencePieceProcessor(model_proto=model)
     trained_on = {
@@ -233,13 +206,14 @@ def build_tokenizer(
         "trained_on": trained_on,
     }
     atomic_write_json(context.out / "tokenizer.json", summary)
-    atomic_write_json(context.logs / "tokenizer.json", {"seconds": seconds})
+    seconds = {"sample_seconds": chosen - started, "training_seconds": trained - chosen}
+    atomic_write_json(context.logs / "tokenizer.json", {"seconds": trained - started, **seconds})
     context.progress(1.0, f"{processor.vocab_size()} pieces from {sample.lines} lines")
     notes = [
-        f"tokenizer sample: {source} gives {held} bytes, its share is {round(share)}"
-        for source, weight in sorted(weights.items())
-        for share in [parameters.sample_bytes * weight / sum(weights.values())]
-        if weight > 0 and (held := sample.bytes[source]) < share * 0.99
+        f"tokenizer sample: {source} gives {sample.bytes[source]} bytes,"
+        f" its share is {round(quota)}"
+        for source, quota in sorted(quotas.items())
+        if sample.bytes[source] < quota * 0.99
     ]
     return StageResult(
         counts={"vocab_size": processor.vocab_size(), **trained_on},

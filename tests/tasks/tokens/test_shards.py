@@ -70,7 +70,7 @@ def same_content(one: Path, two: Path) -> bool:
 def test_shards_do_not_depend_on_the_number_of_workers(
     built: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_parts: None
 ) -> None:
-    monkeypatch.setattr("tasks.tokens.shards.POOL_BYTES", 0)
+    monkeypatch.setattr("tasks.tokens.execution.POOL_BYTES", 0)
     found = []
     for workers in (1, 2, 3):
         context = stage(tmp_path / str(workers))
@@ -104,8 +104,8 @@ def test_a_window_names_its_documents_whatever_row_groups_their_ids_are_in(
 def test_by_default_every_core_works(
     built: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_parts: None
 ) -> None:
-    monkeypatch.setattr("tasks.tokens.shards.POOL_BYTES", 0)
-    monkeypatch.setattr("tasks.tokens.shards.available_cores", lambda: 3)
+    monkeypatch.setattr("tasks.tokens.execution.POOL_BYTES", 0)
+    monkeypatch.setattr("tasks.tokens.execution.available_cores", lambda: 3)
     context = stage(tmp_path)
     build_tokens(TokensParameters(), built["corpus"], built["tokenizer"], context)
     assert json.loads((context.out / "logs" / "tokens.json").read_text())["workers"] == 3

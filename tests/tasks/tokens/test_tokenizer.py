@@ -8,25 +8,21 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.context import recipe_parameters
+from tasks.corpus.execute import InlineExecutor
 from tasks.tokens.corpus import sources_of
 from tasks.tokens.parameters import TokenizerParameters
+from tasks.tokens.sample import draw_sample
 from tasks.tokens.tokenizer import (
     Sample,
     TokenizerTrainingError,
     build_tokenizer,
-    choose_documents,
-    chosen_texts,
-    document_hash,
     split_line,
     training_lines,
 )
@@ -51,13 +47,13 @@ def test_another_process_with_other_threads_makes_the_same_bytes(
         "from tasks.tokens.parameters import TokenizerParameters\n"
         "from tasks.tokens.tokenizer import build_tokenizer\n"
         "p = TokenizerParameters(vocab_size=400, sample_bytes=60_000, threads=4)\n"
-        "c = StageContext(out=Path(sys.argv[2]), work=Path(sys.argv[2]))\n"
+        "c = StageContext(out=Path(sys.argv[2]), work=Path(sys.argv[3]))\n"
         "build_tokenizer(p, Path(sys.argv[1]), c)\n"
     )
-    subprocess.run(
-        [sys.executable, "-c", code, str(built["corpus"]), str(tmp_path)], check=True, cwd=ROOT
-    )
-    assert tree_hash(tmp_path) == tree_hash(built["tokenizer"])
+    context = stage(tmp_path)
+    folders = [str(built["corpus"]), str(context.out), str(context.work)]
+    subprocess.run([sys.executable, "-c", code, *folders], check=True, cwd=ROOT)
+    assert tree_hash(context.out) == tree_hash(built["tokenizer"])
     recipe = recipe_parameters(SMALL)
     assert "threads" not in recipe and recipe["vocab_size"] == 400
 
@@ -100,42 +96,11 @@ def test_settings_are_the_papers(built: dict[str, Path]) -> None:
     assert not [p for p in pieces[259:] if len(p) > 1 and any(c.isdigit() for c in p)]
 
 
-def test_sample_is_by_hash_weighted_and_independent_of_row_order(
-    built: dict[str, Path], tmp_path: Path
-) -> None:
+def test_the_sample_is_shared_out_by_the_mixture(built: dict[str, Path]) -> None:
     summary = json.loads((built["tokenizer"] / "tokenizer.json").read_text())
     sizes = summary["trained_on"]["bytes"]
     assert 45_000 <= sizes["wikipedia"] <= 46_500
     assert 15_000 <= sizes["books"] <= 16_500
-    files = sources_of(built["corpus"], "train")["books"]
-    rows = read_rows(built["corpus"] / "train" / "books")
-    write_rows(tmp_path / "r", rows[::-1], files=5, row_group=7)
-    turned = sorted((tmp_path / "r").glob("*"))
-    highest = choose_documents(files, 5_000, seed=3)
-    assert highest == choose_documents(turned, 5_000, seed=3)
-    assert highest != choose_documents(files, 5_000, seed=4)
-    texts = list(chosen_texts(files, highest, seed=3))
-    assert sorted(texts) == sorted(chosen_texts(turned, highest, seed=3))
-    assert 0 < len(texts) < len(rows)
-
-
-@settings(max_examples=60, deadline=None)
-@given(sizes=st.lists(st.integers(0, 60), max_size=40), quota=st.floats(0.5, 800))
-def test_the_documents_chosen_are_those_of_a_full_sort(sizes: list[int], quota: float) -> None:
-    rows = [{"id": f"d{n}", "text": "x" * size} for n, size in enumerate(sizes)]
-    expected, total = [], 0
-    for _, row in sorted((document_hash(0, row["id"]), row["id"]) for row in rows):
-        if total >= quota:
-            break
-        expected.append(row)
-        total += sizes[int(row[1:])]
-    with tempfile.TemporaryDirectory() as folder:
-        schema = pa.schema([("id", pa.string()), ("text", pa.string())])
-        path = Path(folder) / "00000.parquet"
-        pq.write_table(pa.Table.from_pylist(rows, schema=schema), path, row_group_size=9)
-        highest = choose_documents([path], quota, seed=0)
-    chosen = [row["id"] for row in rows if not highest or document_hash(0, row["id"]) <= highest]
-    assert sorted(chosen) == sorted(expected)
 
 
 def test_a_source_that_is_too_small_is_noted(built: dict[str, Path], tmp_path: Path) -> None:
@@ -166,7 +131,9 @@ def test_split_lines_and_boundary_marks_are_counted(tmp_path: Path) -> None:
     write_rows(tmp_path / "train" / "books", [{"id": "a", "text": text}])
     sample = Sample()
     parameters = TokenizerParameters(max_sentence_length=64)
-    lines = list(training_lines(tmp_path, {"books": 1.0}, parameters, sample))
+    files = sources_of(tmp_path, "train")
+    drawn = draw_sample(files, {"books": 1e9}, 0, tmp_path / "work", InlineExecutor())
+    lines = list(training_lines(drawn, parameters, sample))
     assert max(len(line) for line in lines) <= 64 and lines[-2:] == ["left", "right"]
     assert " ".join(lines[:-2]).split() == text.split("\n")[0].split()
     assert sample.lines == len(lines) and sample.lines_with_boundary_mark == 1
