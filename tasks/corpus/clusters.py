@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,13 +70,7 @@ def cluster(
         similarity: join only documents whose estimated Jaccard similarity is at least this; by
             default all that share a band.
     """
-    stores = [
-        np.memmap(path, dtype=SIGNED, mode="r")
-        if path.stat().st_size
-        else np.empty(0, dtype=SIGNED)
-        for path in files
-    ]
-    first_F = np.cumsum([0] + [len(store) for store in stores])
+    first_F = np.cumsum([0] + [path.stat().st_size // SIGNED.itemsize for path in files])
     rows = int(first_F[-1])
     if not rows:
         return np.empty(0, dtype=np.int64)
@@ -95,7 +88,7 @@ def cluster(
     for path in partitioned(scan, partition_bits(rows * BANDS, limit), _PAIR, folder):
         for one_P, other_P in _candidates(path, limit, neighbours):
             if similarity is not None:
-                near = _similar(stores, first_F, one_P, other_P, similarity)
+                near = _similar(files, first_F, one_P, other_P, similarity)
                 one_P, other_P = one_P[near], other_P[near]
             _unite(label_N, one_P, other_P)
     for start in range(0, rows, 1 << 20):
@@ -131,50 +124,6 @@ def estimated_similarity(one_P: Rows, other_P: Rows) -> NDArray[np.float64]:
     equal_P = ((one_P["low"] == other_P["low"]) & both_PB).sum(axis=1)
     by_chance_P = (both_PB.sum(axis=1) - equal_P) / 255
     return np.maximum(0.0, equal_P - by_chance_P) / np.maximum(1, either_P)
-
-
-class Clusters:
-    """:func:`sign_file` and :func:`cluster` in one, for documents added in order.
-
-    Used as a context manager; its files in ``folder`` are removed at the end.
-    """
-
-    def __init__(self, folder: Path, rows: int, seed: int, memory_mb: int = MEMORY_MB) -> None:
-        self._folder = folder
-        self._path = folder / "signed"
-        self._rows = rows
-        self._seed = seed
-        self._memory_mb = memory_mb
-        self._texts: list[str] = []
-        self._characters = 0
-
-    def __enter__(self) -> Clusters:
-        self._file = self._path.open("wb")
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self._file.close()
-        self._path.unlink()
-        (self._folder / "labels").unlink(missing_ok=True)
-
-    def add(self, text: str) -> None:
-        """The next document."""
-        self._texts.append(text)
-        self._characters += len(text)
-        if len(self._texts) == BATCH_TEXTS or self._characters >= BATCH_CHARACTERS:
-            self._sign()
-
-    def labels(self) -> NDArray[np.int64]:
-        """Cluster of every document, named by its first one; call once, after the last `add`."""
-        self._sign()
-        self._file.close()
-        assert self._path.stat().st_size == self._rows * SIGNED.itemsize
-        return np.array(cluster([self._path], self._folder, self._memory_mb))
-
-    def _sign(self) -> None:
-        if self._texts:
-            self._file.write(signed(self._texts, self._seed).tobytes())
-        self._texts, self._characters = [], 0
 
 
 def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
@@ -238,7 +187,7 @@ def _candidates(
 
 
 def _similar(
-    stores: Sequence[Rows],
+    files: Sequence[Path],
     first_F: NDArray[np.int64],
     one_P: NDArray[np.int64],
     other_P: NDArray[np.int64],
@@ -248,18 +197,19 @@ def _similar(
     near_P = np.zeros(len(one_P), dtype=np.bool_)
     for start in range(0, len(one_P), _SCAN_ROWS):
         some = slice(start, start + _SCAN_ROWS)
-        one, other = (_take(stores, first_F, row_P[some]) for row_P in (one_P, other_P))
+        one, other = (_take(files, first_F, row_P[some]) for row_P in (one_P, other_P))
         near_P[some] = estimated_similarity(one, other) >= similarity
     return near_P
 
 
-def _take(stores: Sequence[Rows], first_F: NDArray[np.int64], row_R: NDArray[np.int64]) -> Rows:
-    """The signatures of some rows."""
+def _take(files: Sequence[Path], first_F: NDArray[np.int64], row_R: NDArray[np.int64]) -> Rows:
+    """The signatures of some rows. One file is open at a time: there are thousands."""
     taken = np.empty(len(row_R), dtype=SIGNED)
     file_R = np.searchsorted(first_F, row_R, side="right") - 1
     for number in np.unique(file_R):
         inside = file_R == number
-        taken[inside] = stores[number][row_R[inside] - first_F[number]]
+        store = np.memmap(files[number], dtype=SIGNED, mode="r")
+        taken[inside] = store[row_R[inside] - first_F[number]]
     return taken
 
 

@@ -7,8 +7,9 @@ an n-gram is, and which text of an item counts: see :mod:`tasks.corpus.benchmark
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from tasks.context import atomic_write_json
 from tasks.corpus.benchmark_index import BenchmarkIndex, build_index, open_index
 from tasks.corpus.documents import ParquetFile
 from tasks.corpus.guard import Guard
+from tasks.corpus.partitions import mapped
 from tasks.corpus.rules.decontamination import DecontaminationRules
 from tasks.corpus.steps import once
 
@@ -42,6 +44,7 @@ PAIRS_SCHEMA = pa.schema(
     ]
 )
 BATCH = 64  # documents whose texts are in memory at once
+HITS_BATCH = 1 << 13  # n-grams found, some of many items, that are in memory at once
 DIRTY = (50, 80)  # percent of an item's words
 
 
@@ -79,8 +82,8 @@ def flag_file(guard: Guard, *, path: str, index: str, folder: str) -> dict[str, 
 class Verdict:
     """What is to be done, and what the corpus' manifest says.
 
-    remove: by file, the rows that go; none unless ``decontamination`` is remove. report: what
-    ``contamination.json`` holds.
+    remove: by file, the rows that go, mapped; none unless ``decontamination`` is remove.
+    report: what ``contamination.json`` holds.
     """
 
     remove: dict[str, NDArray[np.bool_]]
@@ -105,6 +108,7 @@ def judge(
     trained: Mapping[str, NDArray[np.bool_]],
     rules: DecontaminationRules,
     out: Path,
+    scratch: Path,
 ) -> Verdict:
     """Write ``contamination.json`` and ``contamination.parquet`` into ``out``.
 
@@ -122,21 +126,32 @@ def judge(
         flagged: by name of the file of documents, the folder of :func:`flag_file`.
         trained: by the same names, which rows are to be trained on: neither duplicates nor
             held out.
+        scratch: folder for what `Verdict.remove` maps, a byte a document. Remove it after that.
     """
     found = BenchmarkIndex(index)
-    hits = {name: _read_hits(folder) for name, folder in flagged.items()}
-    hits = {name: _where(table, trained[name][table[0]]) for name, table in hits.items()}
-    documents_U = _documents_with(hits, len(found.starts) - 1)
+    grams = len(found.starts) - 1
+    documents_U = np.zeros(grams, dtype=np.int64)
+    for name, folder in flagged.items():
+        for _, _, gram_K in _trained_hits(folder, trained[name]):
+            documents_U += np.bincount(gram_K, minlength=grams)
     limit = rules.decontamination_common
-    common_U = documents_U > limit if limit is not None else np.zeros(len(documents_U), np.bool_)
-    dirty: dict[str, NDArray[np.bool_]] = {}
-    for name, (row_K, _, gram_K) in hits.items():
-        dirty[name] = np.zeros(len(trained[name]), dtype=np.bool_)
-        dirty[name][row_K[~common_U[gram_K]]] = True
-    removes = rules.decontamination == "remove"
-    remove = {name: own if removes else np.zeros_like(own) for name, own in dirty.items()}
-    left = {name: _where(table, ~remove[name][table[0]]) for name, table in hits.items()}
-    left_U = _documents_with(left, len(documents_U)) > 0
+    common_U = documents_U > limit if limit is not None else np.zeros(grams, np.bool_)
+    remove = _masks({name: len(own) for name, own in trained.items()}, scratch / "remove")
+    left_U = np.zeros(grams, dtype=np.bool_)
+    names, numbers = (found.items[column].to_pylist() for column in ("benchmark", "item"))
+    items = list(zip(names, numbers, strict=True))
+    documents = 0
+    with ParquetFile(out / PAIRS, PAIRS_SCHEMA) as pairs:
+        for name, folder in flagged.items():
+            for hits in _trained_hits(folder, trained[name]):
+                row_K, _, gram_K = hits
+                dirty = np.unique(row_K[~common_U[gram_K]])
+                documents += len(dirty)
+                if rules.decontamination == "remove":
+                    remove[name][dirty] = True
+                left_U[gram_K[~remove[name][row_K]]] = True
+                rare = _where(hits, ~common_U[gram_K])
+                _write_pairs(found, items, name, rare, remove[name], pairs)
     before = _by_benchmark(found, (documents_U > 0) & ~common_U, documents_U > 0)
     after = _by_benchmark(found, left_U & ~common_U, left_U)
     for name, row in after.items():
@@ -148,36 +163,47 @@ def judge(
         "common": limit,
         "benchmarks": after,
         "not_checked": found.said["not_checked"],
-        "documents": int(sum(own.sum() for own in dirty.values())),
-        "removed": int(sum(own.sum() for own in remove.values())),
+        "documents": documents,
+        "removed": documents if rules.decontamination == "remove" else 0,
     }
     atomic_write_json(out / REPORT, report)
-    _write_pairs(found, hits, common_U, remove, out / PAIRS)
     return Verdict(remove, report)
 
 
+# Rows, ids and n-grams.
 Hits = tuple[NDArray[np.int64], NDArray[np.object_], NDArray[np.int64]]
 
 
-def _read_hits(folder: Path) -> Hits:
-    """Rows, ids and n-grams of one file's hits."""
-    table = pq.read_table(folder / HITS)
-    row_K = table["row"].to_numpy().astype(np.int64)
-    gram_K = table["ngram"].to_numpy().astype(np.int64)
-    return row_K, np.array(table["id"].to_pylist(), dtype=np.object_), gram_K
+def _masks(rows: Mapping[str, int], path: Path) -> dict[str, NDArray[np.bool_]]:
+    """A mask over the rows of each file, all mapped from one file."""
+    mask_N = mapped(path, np.bool_, sum(rows.values()))
+    stops = accumulate(rows.values())
+    return {name: mask_N[stop - rows[name] : stop] for name, stop in zip(rows, stops, strict=True)}
+
+
+def _trained_hits(folder: Path, trained_N: NDArray[np.bool_]) -> Iterator[Hits]:
+    """Hits of one file's documents to be trained on, some at a time; a document's are together."""
+    none = np.empty(0, dtype=np.int64)
+    held: Hits = none, np.empty(0, dtype=np.object_), none
+    with pq.ParquetFile(folder / HITS) as file:
+        for batch in file.iter_batches(batch_size=HITS_BATCH):
+            row_K, gram_K = (batch.column(name).to_numpy() for name in ("row", "ngram"))
+            id_K = np.array(batch.column("id").to_pylist(), dtype=np.object_)
+            here = _where((row_K, id_K, gram_K.astype(np.int64)), trained_N[row_K])
+            rows = np.concatenate([held[0], here[0]])
+            ids = np.concatenate([held[1], here[1]])
+            grams = np.concatenate([held[2], here[2]])
+            last = int(np.searchsorted(rows, rows[-1])) if len(rows) else 0
+            if last:
+                yield rows[:last], ids[:last], grams[:last]
+            held = rows[last:], ids[last:], grams[last:]
+    if len(held[0]):
+        yield held
 
 
 def _where(hits: Hits, wanted_K: NDArray[np.bool_]) -> Hits:
     row_K, id_K, gram_K = hits
     return row_K[wanted_K], id_K[wanted_K], gram_K[wanted_K]
-
-
-def _documents_with(hits: Mapping[str, Hits], grams: int) -> NDArray[np.int64]:
-    """How many documents hold each n-gram."""
-    documents_U = np.zeros(grams, dtype=np.int64)
-    for _, _, gram_K in hits.values():
-        documents_U += np.bincount(gram_K, minlength=grams)
-    return documents_U
 
 
 def _by_benchmark(
@@ -227,25 +253,25 @@ def _covered(
 
 def _write_pairs(
     index: BenchmarkIndex,
-    hits: Mapping[str, Hits],
-    common_U: NDArray[np.bool_],
-    remove: Mapping[str, NDArray[np.bool_]],
-    path: Path,
+    items: Sequence[tuple[str, str]],
+    name: str,
+    hits: Hits,
+    remove_N: NDArray[np.bool_],
+    file: ParquetFile,
 ) -> None:
-    """Each document and item with how many of the item's n-grams the document holds."""
-    benchmarks, items = (index.items[name].to_pylist() for name in ("benchmark", "item"))
-    with ParquetFile(path, PAIRS_SCHEMA) as file:
-        for name, table in hits.items():
-            row_K, id_K, gram_K = _where(table, ~common_U[table[2]])
-            ids = dict(zip(row_K.tolist(), id_K.tolist(), strict=True))
-            of_P, posting_P = index.postings(gram_K)
-            pair_P = row_K[of_P] * len(items) + index.item_P[posting_P]
-            pairs, counts = np.unique(pair_P, return_counts=True)
-            for pair, count in zip(pairs.tolist(), counts.tolist(), strict=True):
-                row, item = divmod(pair, len(items))
-                found = {"file": name, "id": ids[row], "benchmark": benchmarks[item]}
-                found |= {"item": items[item], "ngrams": count}
-                file.write(found | {"removed": bool(remove[name][row])})
+    """Each document and item with how many of the item's n-grams the document holds.
+
+    items: benchmark and name of each.
+    """
+    row_K, id_K, gram_K = hits
+    ids = dict(zip(row_K.tolist(), id_K.tolist(), strict=True))
+    of_P, posting_P = index.postings(gram_K)
+    pair_P = row_K[of_P] * len(items) + index.item_P[posting_P]
+    pairs, counts = np.unique(pair_P, return_counts=True)
+    for pair, count in zip(pairs.tolist(), counts.tolist(), strict=True):
+        row, item = divmod(pair, len(items))
+        found = {"file": name, "id": ids[row], "ngrams": count, "removed": bool(remove_N[row])}
+        file.write(found | dict(zip(("benchmark", "item"), items[item], strict=True)))
 
 
 def _batches(path: Path) -> Iterator[tuple[list[str], list[str]]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,8 +16,6 @@ from tasks.corpus.partitions import Rows, mapped, partition_bits, partitioned, s
 
 _SPACE = re.compile(r"\s+")
 DIGEST_BYTES = 16
-# Rows of all sources decided together: 24 bytes each, so about 200 MB.
-PARTITION_ROWS = 8_000_000
 MEMORY_MB = 2048
 # Deciding a digest, measured: 24 bytes as it lies in its file, the rest to sort it.
 ROW_BYTES = 120
@@ -56,51 +54,12 @@ def write_digests(path: Path, digests: Iterable[bytes]) -> int:
     return rows
 
 
-def leading_digests(path: Path) -> NDArray[np.uint64]:
-    """The first 8 bytes of every digest of a file (see :func:`write_digests`), as numbers."""
-    return np.fromfile(path, dtype=">u8").reshape(-1, 2)[:, 0].astype(np.uint64)
-
-
-def first_occurrences(
-    files: Mapping[str, Path], partition_rows: int = PARTITION_ROWS
-) -> dict[str, NDArray[np.bool_]]:
-    """Which rows of each source to keep: the first occurrence of every digest.
-
-    Args:
-        files: digest file per source (see :func:`write_digests`), in order of precedence.
-        partition_rows: rows decided at once; the digests are split by their leading bits.
-    Returns:
-        Per source a boolean array over its rows (one byte per document).
-    """
-    tables = {
-        name: np.memmap(path, dtype=">u8", mode="r").reshape(-1, 2)
-        if path.stat().st_size
-        else np.empty((0, 2), dtype=">u8")
-        for name, path in files.items()
-    }
-    keep = {name: np.zeros(len(table), dtype=np.bool_) for name, table in tables.items()}
-    total = sum(len(table) for table in tables.values())
-    bits = max(0, int(np.ceil(np.log2(max(1, total) / partition_rows))))
-    for partition in range(1 << bits):
-        parts, ranks, rows = [], [], []
-        for rank, table in enumerate(tables.values()):
-            chosen = (
-                np.flatnonzero(table[:, 0] >> np.uint64(64 - bits) == partition)
-                if bits
-                else np.arange(len(table))
-            )
-            parts.append(np.asarray(table[chosen], dtype=np.uint64))
-            ranks.append(np.full(len(chosen), rank, dtype=np.uint8))
-            rows.append(chosen)
-        digests, rank_R, row_R = np.concatenate(parts), np.concatenate(ranks), np.concatenate(rows)
-        order = np.lexsort((row_R, rank_R, digests[:, 1], digests[:, 0]))
-        ordered = digests[order]
-        first = np.ones(len(order), dtype=np.bool_)
-        first[1:] = np.any(ordered[1:] != ordered[:-1], axis=1)
-        winners = order[first]
-        for rank, name in enumerate(tables):
-            keep[name][row_R[winners[rank_R[winners] == rank]]] = True
-    return keep
+def leading_digests(path: Path, some: slice) -> NDArray[np.uint64]:
+    """The first 8 bytes of some of a file's digests (see :func:`write_digests`), as numbers."""
+    pairs = np.fromfile(
+        path, dtype=">u8", count=2 * (some.stop - some.start), offset=DIGEST_BYTES * some.start
+    )
+    return pairs.reshape(-1, 2)[:, 0].astype(np.uint64)
 
 
 def first_of_files(

@@ -1,12 +1,16 @@
 """What becomes of every document of a corpus: duplicates, near-duplicates, validation, benchmarks.
 
-Decided once over all files, from their digests and signatures, by partitions of the hashes.
+Decided once over all files, from their digests and signatures, by partitions of the hashes. What
+grows with the documents lies in mapped files of a scratch folder, about 45 bytes a document beside
+the partitions; in memory is what the parameters allow.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +21,12 @@ from tasks.corpus import decontaminate
 from tasks.corpus.assembly import Fate
 from tasks.corpus.clusters import cluster
 from tasks.corpus.dedup import first_of_files, leading_digests
-from tasks.corpus.mixture import SOURCES
 from tasks.corpus.parameters import CorpusParameters
-from tasks.corpus.split import choose_validation, cluster_keys
+from tasks.corpus.partitions import STEP, mapped, ranges
+from tasks.corpus.split import Keys, OfSource, Signed, choose_validation, cluster_keys
 
-Mask = NDArray[np.bool_]
+Fates = NDArray[np.uint8]
+Labels = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -45,108 +50,153 @@ def decide(
     out: Path,
 ) -> dict[str, Any]:
     """Write a fate for every document, ``<part>.npy``; memory is bounded by the parameters."""
-    signed = work / "sign"
     scratch = out / "scratch"
     scratch.mkdir()
-    digests = [signed / part.name / "digests" for part in parts]
-    signatures = [signed / part.name / "signatures" for part in parts]
-    fates = [np.zeros(part.rows, dtype=np.uint8) for part in parts]
-    memory = parameters.dedup_memory_mb
-    filters = [Fate.SAME_TEXT]
-    for fate_N, first_N in zip(fates, first_of_files(digests, scratch, memory), strict=True):
-        fate_N[~first_N] = Fate.SAME_TEXT
-    if parameters.near_duplicates == "remove":
-        filters.append(Fate.NEAR_DUPLICATE)
-        similar_N = cluster(signatures, scratch, memory, parameters.near_duplicate_similarity)
-        _remove_similar(fates, similar_N)
-    label_N = cluster(signatures, scratch, memory)
-    filters.append(Fate.VALIDATION)
-    keys = [np.load(signed / part.name / "keys.npy") for part in parts]
-    wanted = _hold_out(parts, fates, keys, digests, label_N, parameters)
-    contamination: dict[str, Any] = {}
-    if checked:
-        verdict = decontaminate.judge(
-            work / "benchmarks",
-            {part.name: work / "flag" / part.name for part in parts},
-            {part.name: fate_N == Fate.TRAIN for part, fate_N in zip(parts, fates, strict=True)},
-            parameters,
-            out,
+    said = _Decision(parts, parameters, work, scratch).write(checked, out)
+    # Nothing maps its files any more: a network file system keeps those that are.
+    shutil.rmtree(scratch)
+    return said
+
+
+class _Decision:
+    """The fates of all documents, in the order of the parts, while they are decided."""
+
+    def __init__(
+        self, parts: Sequence[Part], parameters: CorpusParameters, work: Path, scratch: Path
+    ) -> None:
+        self._parts = parts
+        self._parameters = parameters
+        self._work = work
+        self._scratch = scratch
+        self._first_P = [0, *accumulate(part.rows for part in parts)]
+        self._rows = self._first_P[-1]
+        self._sources = list(dict.fromkeys(part.source for part in parts))
+        self._fate_N: Fates = mapped(scratch / "fates", np.uint8, self._rows)
+
+    def write(self, checked: bool, out: Path) -> dict[str, Any]:
+        """Decide, write, and say what the report needs."""
+        filters = [Fate.SAME_TEXT]
+        self._mark_same_texts()
+        if self._parameters.near_duplicates == "remove":
+            filters.append(Fate.NEAR_DUPLICATE)
+            self._mark_similar()
+        label_N = self._clusters()
+        filters.append(Fate.VALIDATION)
+        wanted = self._hold_out(label_N)
+        contamination: dict[str, Any] = {}
+        if checked:
+            contamination = self._mark_contaminated(out)
+            if self._parameters.decontamination == "remove":
+                filters.append(Fate.CONTAMINATED)
+        near = self._cluster_counts(label_N)
+        for part, first in zip(self._parts, self._first_P, strict=False):
+            np.save(out / f"{part.name}.npy", self._fate_N[first : first + part.rows])
+        return {
+            "filters": [fate.name for fate in filters],
+            "near_duplicates": near,
+            "contamination": contamination,
+            "wanted": wanted,
+        }
+
+    def _signed(self, name: str) -> list[Path]:
+        return [self._work / "sign" / part.name / name for part in self._parts]
+
+    def _clusters(self, similarity: float | None = None) -> Labels:
+        memory = self._parameters.dedup_memory_mb
+        return cluster(self._signed("signatures"), self._scratch, memory, similarity)
+
+    def _mark_same_texts(self) -> None:
+        memory = self._parameters.dedup_memory_mb
+        masks = first_of_files(self._signed("digests"), self._scratch, memory)
+        for first, is_first_R in zip(self._first_P, masks, strict=False):
+            self._fate_N[first : first + len(is_first_R)][~is_first_R] = Fate.SAME_TEXT
+
+    def _mark_similar(self) -> None:
+        """Of every cluster the first document that is still there stays."""
+        label_N = self._clusters(self._parameters.near_duplicate_similarity)
+        seen_N = mapped(self._scratch / "seen", np.bool_, self._rows)  # a cluster has its first
+        for some in ranges(self._rows, STEP):
+            fate_R = self._fate_N[some]
+            there = np.flatnonzero(fate_R == Fate.TRAIN)
+            label_K = np.asarray(label_N[some])[there]
+            _, first = np.unique(label_K, return_index=True)
+            stays_K = np.zeros(len(there), dtype=np.bool_)
+            stays_K[first] = True
+            stays_K &= ~seen_N[label_K]
+            seen_N[label_K] = True
+            fate_R[there[~stays_K]] = Fate.NEAR_DUPLICATE
+
+    def _hold_out(self, label_N: Labels) -> dict[str, int]:
+        """Mark what is held out, by cluster over all sources; how many each source should give."""
+        key_N = cluster_keys(self._signed_rows(), label_N, self._scratch)
+
+        def scan() -> Iterator[OfSource]:
+            for source, some in self._by_source():
+                there_R = self._fate_N[some] == Fate.TRAIN
+                yield source, np.asarray(key_N[label_N[some][there_R]])
+
+        chosen = choose_validation(
+            scan,
+            len(self._sources),
+            self._parameters.validation_fraction,
+            self._parameters.validation_minimum,
+            self._scratch,
+            self._parameters.dedup_memory_mb,
         )
-        contamination = verdict.counts
-        if parameters.decontamination == "remove":
-            filters.append(Fate.CONTAMINATED)
-            for part, fate_N in zip(parts, fates, strict=True):
-                fate_N[verdict.remove[part.name]] = Fate.CONTAMINATED
-    kept_N = np.concatenate([fate_N == Fate.TRAIN for fate_N in fates]) | np.concatenate(
-        [fate_N == Fate.VALIDATION for fate_N in fates]
-    )
-    near = _cluster_counts(label_N, kept_N)
-    del label_N
-    for path in scratch.iterdir():
-        path.unlink()
-    scratch.rmdir()
-    for part, fate_N in zip(parts, fates, strict=True):
-        np.save(out / f"{part.name}.npy", fate_N)
-    return {
-        "filters": [fate.name for fate in filters],
-        "near_duplicates": near,
-        "contamination": contamination,
-        "wanted": wanted,
-    }
+        for some in ranges(self._rows, STEP):
+            fate_R = self._fate_N[some]
+            held_R = chosen.holds(key_N[label_N[some]])
+            fate_R[held_R & (fate_R == Fate.TRAIN)] = Fate.VALIDATION
+        return dict(zip(self._sources, chosen.wanted, strict=True))
 
+    def _by_source(self) -> Iterator[tuple[int, slice]]:
+        """Rows, some at a time, with the number of their source."""
+        for part, first in zip(self._parts, self._first_P, strict=False):
+            number = self._sources.index(part.source)
+            for some in ranges(part.rows, STEP):
+                yield number, slice(first + some.start, first + some.stop)
 
-def _remove_similar(fates: Sequence[NDArray[np.uint8]], label_N: NDArray[np.int64]) -> None:
-    """Of every cluster the first document that is still there stays."""
-    seen = np.zeros(len(label_N), dtype=np.bool_)  # by label: a cluster has one that stays
-    start = 0
-    for fate_N in fates:
-        own_N = np.asarray(label_N[start : start + len(fate_N)])
-        there = np.flatnonzero(fate_N == Fate.TRAIN)
-        labels = own_N[there]
-        _, first = np.unique(labels, return_index=True)
-        stays = np.zeros(len(there), dtype=np.bool_)
-        stays[first] = True
-        stays &= ~seen[labels]
-        seen[labels] = True
-        fate_N[there[~stays]] = Fate.NEAR_DUPLICATE
-        start += len(fate_N)
+    def _signed_rows(self) -> Iterator[Signed]:
+        for part, first in zip(self._parts, self._first_P, strict=False):
+            signed = self._work / "sign" / part.name
+            key_R: Keys = np.load(signed / "keys.npy", mmap_mode="r")
+            for some in ranges(part.rows, STEP):
+                digest_R = leading_digests(signed / "digests", some)
+                yield first + some.start, digest_R, np.asarray(key_R[some])
 
+    def _mark_contaminated(self, out: Path) -> dict[str, Any]:
+        trained_N = mapped(self._scratch / "trained", np.bool_, self._rows)
+        for some in ranges(self._rows, STEP):
+            trained_N[some] = self._fate_N[some] == Fate.TRAIN
+        verdict = decontaminate.judge(
+            self._work / "benchmarks",
+            {part.name: self._work / "flag" / part.name for part in self._parts},
+            {
+                part.name: trained_N[first : first + part.rows]
+                for part, first in zip(self._parts, self._first_P, strict=False)
+            },
+            self._parameters,
+            out,
+            self._scratch,
+        )
+        for part, first in zip(self._parts, self._first_P, strict=False):
+            fate_R = self._fate_N[first : first + part.rows]
+            fate_R[verdict.remove[part.name]] = Fate.CONTAMINATED
+        return verdict.counts
 
-def _hold_out(
-    parts: Sequence[Part],
-    fates: Sequence[NDArray[np.uint8]],
-    keys: Sequence[NDArray[np.uint64]],
-    digests: Sequence[Path],
-    label_N: NDArray[np.int64],
-    parameters: CorpusParameters,
-) -> dict[str, int]:
-    """Mark what is held out, by cluster over all sources; how many each source should give."""
-    digest_N = np.concatenate([leading_digests(path) for path in digests])
-    key_N = cluster_keys(np.concatenate(keys), digest_N, np.asarray(label_N))
-    there_N = np.concatenate([fate_N == Fate.TRAIN for fate_N in fates])
-    source_N = np.concatenate(
-        [np.full(part.rows, SOURCES.index(part.source), dtype=np.uint8) for part in parts]
-    )
-    present = list(dict.fromkeys(part.source for part in parts))
-    rows = {name: np.flatnonzero(there_N & (source_N == SOURCES.index(name))) for name in present}
-    chosen = choose_validation(
-        {name: key_N[own] for name, own in rows.items()},
-        parameters.validation_fraction,
-        parameters.validation_minimum,
-    )
-    held_N = np.zeros(len(key_N), dtype=np.bool_)
-    for name, own in rows.items():
-        held_N[own[chosen[name]]] = True
-    start = 0
-    for fate_N in fates:
-        fate_N[held_N[start : start + len(fate_N)]] = Fate.VALIDATION
-        start += len(fate_N)
-    return {name: min(parameters.validation_minimum, len(own) // 2) for name, own in rows.items()}
-
-
-def _cluster_counts(label_N: NDArray[np.int64], keep_N: Mask) -> dict[str, int]:
-    """How many clusters hold more than one of the documents kept, and how many documents."""
-    sizes = np.bincount(label_N[keep_N])
-    several = sizes[sizes > 1]
-    largest = int(several.max(initial=1))
-    return {"clusters": len(several), "documents": int(several.sum()), "largest": largest}
+    def _cluster_counts(self, label_N: Labels) -> dict[str, int]:
+        """How many clusters hold more than one of the documents kept, and how many documents."""
+        size_N = mapped(self._scratch / "sizes", np.int64, self._rows)  # by label
+        for some in ranges(self._rows, STEP):
+            fate_R = self._fate_N[some]
+            kept_R = (fate_R == Fate.TRAIN) | (fate_R == Fate.VALIDATION)
+            label_K, count_K = np.unique(label_N[some][kept_R], return_counts=True)
+            size_N[label_K] += count_K
+        clusters = documents = 0
+        largest = 1
+        for some in ranges(self._rows, STEP):
+            several = size_N[some][size_N[some] > 1]
+            clusters += len(several)
+            documents += int(several.sum())
+            largest = max(largest, int(several.max(initial=1)))
+        return {"clusters": clusters, "documents": documents, "largest": largest}

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 # Files open at once. More partitions than this are made in several passes over the rows.
 OPEN_FILES = 256
+STEP = 1 << 18  # rows of what is mapped that are worked on at once
 Rows = NDArray[Any]
 
 
@@ -56,7 +57,15 @@ def mapped(path: Path, dtype: type[np.generic], rows: int) -> NDArray[Any]:
     Not in the file that was there: who maps that keeps it.
     """
     path.unlink(missing_ok=True)
+    if not rows:  # which cannot be mapped
+        return np.zeros(0, dtype=dtype)
     return np.memmap(path, dtype=dtype, mode="w+", shape=(rows,))
+
+
+def ranges(rows: int, step: int) -> Iterator[slice]:
+    """``rows`` rows in order, at most ``step`` of them at a time."""
+    for start in range(0, rows, step):
+        yield slice(start, min(rows, start + step))
 
 
 def slices(path: Path, dtype: np.dtype[Any], rows: int) -> Iterator[Rows]:

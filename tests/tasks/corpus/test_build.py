@@ -5,20 +5,17 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 from pydantic import ValidationError
 
 from tasks.context import StageContext, recipe_parameters
 from tasks.corpus.assemble import build_corpus
 from tasks.corpus.build import MissingSourceError, build_source
-from tasks.corpus.dedup import first_occurrences, text_digest, write_digests
 from tasks.corpus.execute import InlineExecutor
 from tasks.corpus.funnel import BadFileError
 from tasks.corpus.locate import locate_sources
 from tasks.corpus.mixture import SOURCES, TABLE1, epochs, mixture
 from tasks.corpus.parameters import CorpusParameters
-from tasks.corpus.split import choose_validation, cluster_keys, split_key
 from tasks.corpus.storable import encodable
 from tests.tasks.corpus.artifacts import documents_in, rejected_in, split_in
 
@@ -143,63 +140,6 @@ def test_corpus_keeps_the_first_source_and_renormalises(tmp_path: Path) -> None:
     assert files(again.out) == files(place.out)
     with pytest.raises(MissingSourceError, match=r"c4, github.*allow_missing_sources"):
         build_corpus(inputs, CorpusParameters(), context(tmp_path / "strict"))
-
-
-def test_first_occurrences_does_not_depend_on_partitions(tmp_path: Path) -> None:
-    generator = np.random.default_rng(0)
-    texts = {n: [f"t{i}" for i in generator.integers(0, 300, 400)] for n in ("a", "b", "c")}
-    paths = {}
-    for name, rows in texts.items():
-        paths[name] = tmp_path / name
-        assert write_digests(paths[name], map(text_digest, rows)) == 400
-    whole = first_occurrences(paths)
-    parts = first_occurrences(paths, partition_rows=100)
-    seen: set[str] = set()
-    for name, rows in texts.items():
-        expected = [not (row in seen or seen.add(row)) for row in rows]  # type: ignore[func-returns-value]
-        assert whole[name].tolist() == expected == parts[name].tolist()
-
-
-def held_out(keys: list[int], fraction: float, minimum: int) -> list[bool]:
-    chosen = choose_validation({"c4": np.array(keys, dtype=np.uint64)}, fraction, minimum)
-    found: list[bool] = chosen["c4"].tolist()
-    return found
-
-
-def test_validation_is_a_function_of_content() -> None:
-    keys = [split_key(b"%d" % i, 1) for i in range(20_000)]
-    held = held_out(keys, 0.02, 1)
-    assert 300 < sum(held) < 500
-    order = np.random.default_rng(0).permutation(len(keys)).tolist()
-    assert held_out([keys[i] for i in order], 0.02, 1) == [held[i] for i in order]
-    assert split_key(b"x", 1) != split_key(b"x", 2)
-    assert sum(held_out(keys[:10], 0.0, 1)) == 1
-    assert sum(held_out(keys[:1], 0.9, 1)) == 0  # never all of a source
-    assert sum(held_out(keys[:10], 0.999, 1)) == 5
-    # Equal keys are one cluster: what would be more than half stays, the next is taken.
-    assert held_out([5, 5, 5, 7, 9], 0.0, 1) == [False] * 3 + [True, False]
-    assert held_out([5, 5, 7, 9], 0.0, 1) == [True, True, False, False]
-
-
-def test_a_cluster_is_held_out_of_all_sources_or_none() -> None:
-    keys = {"a": [5, 6, 7, 8], "b": [5, 5, 6, 9], "c": [6, 6, 6, 10], "d": []}
-    arrays = {name: np.array(own, dtype=np.uint64) for name, own in keys.items()}
-    chosen = {name: own.tolist() for name, own in choose_validation(arrays, 0.0, 1).items()}
-    # 5 for a is half of b; 6 would be most of c, whose next is 10.
-    assert chosen == {
-        "a": [True, False, False, False],
-        "b": [True, True, False, False],
-        "c": [False, False, False, True],
-        "d": [],
-    }
-
-
-def test_key_of_a_cluster_is_that_of_its_least_digest() -> None:
-    key_N, digest_N = (np.array(row, dtype=np.uint64) for row in ([9, 1, 8, 3], [4, 5, 2, 7]))
-    labels = np.array([0, 0, 2, 0])
-    assert cluster_keys(key_N, digest_N, labels).tolist() == [9, 9, 8, 9]
-    order = [3, 2, 1, 0]
-    assert cluster_keys(key_N[order], digest_N[order], labels[order]).tolist() == [9, 8, 9, 9]
 
 
 def test_mixture_is_table_1() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from tasks.corpus import clusters, partitions, shingles
 from tasks.corpus.assemble import build_corpus
-from tasks.corpus.clusters import BANDS, Clusters, band_keys
+from tasks.corpus.clusters import BANDS, band_keys, cluster, sign_file
 from tasks.corpus.documents import Document, write_documents
 from tasks.corpus.parameters import CorpusParameters
 from tests.tasks.corpus.artifacts import split_in
@@ -38,12 +38,12 @@ def changed(words: list[str], every: int, seed: int = 0) -> str:
 
 
 def labels(folder: Path, texts: list[str], **options: int) -> list[int]:
-    with Clusters(folder, len(texts), seed=0, **options) as found:
-        for text in texts:
-            found.add(text)
-        result = found.labels().tolist()
-    assert not list(folder.iterdir())
-    return result
+    signed, place = folder / "signed", folder / "work"
+    place.mkdir(exist_ok=True)
+    assert sign_file(texts, 0, signed) == len(texts)
+    found: list[int] = cluster([signed], place, **options).tolist()
+    assert [path.name for path in place.iterdir()] == ["labels"]
+    return found
 
 
 def test_clusters_are_near_duplicates_whatever_the_partitions(

@@ -13,8 +13,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks.corpus.benchmark_index import BenchmarkIndex, build_index
-from tasks.corpus.decontaminate import Verdict, flag_file, index_benchmarks, judge
-from tasks.corpus.documents import Document, read_documents, write_documents
+from tasks.corpus.decontaminate import (
+    HITS_SCHEMA,
+    Verdict,
+    flag_file,
+    index_benchmarks,
+    judge,
+)
+from tasks.corpus.documents import Document, ParquetFile, read_documents, write_documents
 from tasks.corpus.guard import Guard
 from tasks.corpus.ngrams import HashTable, hashes_at, ngram_hashes, within_text, word_pieces
 from tasks.corpus.parameters import CorpusParameters
@@ -73,7 +79,7 @@ def run(
         said = flag_file(guard, path=str(path), index=str(index), folder=str(flagged[name]))
         assert said["documents"] == len(own)
         trained[name] = np.ones(len(own), dtype=np.bool_)
-    verdict = judge(index, flagged, trained, given, folder)
+    verdict = judge(index, flagged, trained, given, folder, folder)
     report = json.loads((folder / "contamination.json").read_text())
     assert report == verdict.report
     return verdict, report, list(read_documents(folder / "contamination.parquet"))
@@ -280,6 +286,7 @@ def test_what_is_not_trained_on_does_not_count(tmp_path: Path) -> None:
         {"a": np.array([False, True])},
         rules(),
         tmp_path,
+        tmp_path,
     )
     assert verdict.shares == {"boolq": 0.0} and verdict.report["documents"] == 0
 
@@ -359,3 +366,26 @@ def test_real_items_are_found_where_they_are_planted(tmp_path: Path, arriero_dat
         assert (name, planted.id) in items
         assert len(items) < 10, items
     assert pq.read_metadata(out / "items.parquet").num_rows == 49_488
+
+
+@pytest.mark.parametrize("mode", ["flag", "remove"])
+def test_memory_does_not_grow_with_what_is_found(tmp_path: Path, mode: str) -> None:
+    index_of(tmp_path, [QUESTION])
+    given = rules(decontamination=mode, decontamination_common=None)
+    peaks = []
+    for documents in (10_000, 40_000):
+        folder = tmp_path / str(documents)
+        with ParquetFile(folder / "hits.parquet", HITS_SCHEMA) as hits:
+            for number in range(2 * documents):
+                row, gram = divmod(number, 2)
+                hits.write({"row": row, "id": f"document {row}", "ngram": gram})
+        trained = {"a": np.ones(documents, dtype=np.bool_)}
+        tracemalloc.start()
+        verdict = judge(tmp_path / "index", {"a": folder}, trained, given, folder, folder)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert verdict.report["documents"] == documents
+        pairs = list(read_documents(folder / "contamination.parquet"))
+        assert [pair["id"] for pair in pairs] == [f"document {row}" for row in range(documents)]
+        assert {pair["ngrams"] for pair in pairs} == {2}
+    assert peaks[1] - peaks[0] < 500_000, peaks
