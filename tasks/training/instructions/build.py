@@ -10,7 +10,7 @@ import hashlib
 import json
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -20,7 +20,8 @@ import numpy as np
 
 from registry.files import native_name
 from tasks.context import StageContext, StageResult, atomic_write_json, atomic_write_text
-from tasks.corpus.parallel import ordered_map
+from tasks.corpus.execute import Executor, InlineExecutor, Job, LocalExecutor
+from tasks.corpus.guard import Guard
 from tasks.training.instructions.formats import read_file
 from tasks.training.instructions.packing import Encoded, Packed, pack
 from tasks.training.instructions.parameters import InstructionParameters
@@ -138,18 +139,26 @@ def _tokenizer(path: Path) -> Any:
     return Tokenizer(path)
 
 
-def _encode_chunk(chunk: tuple[Path, list[tuple[str, str]]]) -> list[tuple[list[int], int]]:
-    """Encode (prompt, target) pairs; runs in a worker process."""
-    path, pairs = chunk
-    return [encode(_tokenizer(path), prompt, target) for prompt, target in pairs]
+def encode_chunk(
+    guard: Guard, *, tokenizer: str, pairs: Sequence[tuple[str, str]]
+) -> list[tuple[list[int], int]]:
+    """Encode (prompt, target) pairs; a job of an executor."""
+    words = _tokenizer(Path(tokenizer))
+    return [encode(words, prompt, target) for prompt, target in pairs]
 
 
 def _encoded(tasks: list[Task], model: Path, workers: int) -> Iterator[tuple[list[int], int]]:
-    chunks = [
-        (model, [(task.prompt, task.target) for task in tasks[k : k + _CHUNK]])
-        for k in range(0, len(tasks), _CHUNK)
-    ]
-    for result in ordered_map(_encode_chunk, chunks, min(workers, len(chunks))):
+    starts = range(0, len(tasks), _CHUNK)
+
+    def jobs() -> Iterator[Job]:
+        for start in starts:
+            pairs = [(task.prompt, task.target) for task in tasks[start : start + _CHUNK]]
+            arguments = {"tokenizer": str(model), "pairs": pairs}
+            yield Job(f"{__name__}:encode_chunk", arguments)
+
+    workers = min(workers, len(starts))
+    executor: Executor = LocalExecutor(workers) if workers > 1 else InlineExecutor()
+    for result in executor.run(jobs()):
         yield from result
 
 

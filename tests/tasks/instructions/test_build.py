@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from model.tokenizer import Tokenizer
@@ -14,6 +17,7 @@ from tasks.context import StageContext, recipe_parameters
 from tasks.training.instructions.build import InstructionDataError, build_instructions, collect
 from tasks.training.instructions.parameters import Caps, InstructionParameters
 from tasks.training.instructions.stage import list_files
+from tests.conftest import ROOT
 from tests.tasks.instructions.support import PARAMETERS, Writer, build, content, lines
 
 
@@ -171,3 +175,33 @@ def test_real_folder_is_packed(arriero_data: Path, tokenizer_file: Path, tmp_pat
         "instruct/oasst/en_100_text.jsonl",
     }
     assert result.counts["examples"] > 250 and summary["splits"]["train"]["filled"] > 0.9
+
+
+def test_workers_end_with_the_stage_however_it_dies(tokenizer_file: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path\n"
+        "from types import SimpleNamespace\n"
+        "from tasks.training.instructions import build\n"
+        "if __name__ == '__main__':\n"
+        "    build._CHUNK = 1\n"
+        "    rows = [SimpleNamespace(prompt=f'Name {n}', target='x') for n in range(40)]\n"
+        "    found = build._encoded(rows, Path(sys.argv[1]), 2)\n"
+        "    next(found)\n"
+        "    print('working', flush=True)\n"
+        "    time.sleep(600)\n"
+    )
+    script = tmp_path / "run.py"
+    script.write_text(code)
+    with subprocess.Popen(
+        [sys.executable, str(script), str(tokenizer_file)],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    ) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"working\n"
+        workers = psutil.Process(process.pid).children(recursive=True)
+        assert len(workers) >= 2
+        process.kill()
+    _, alive = psutil.wait_procs(workers, timeout=10)
+    for left in alive:
+        left.kill()
+    assert not alive
