@@ -115,19 +115,6 @@ class Funnel:
         """Empty funnel with the same options, for a worker; see :meth:`merge`."""
         return Funnel(self.source, strict=self.strict, keep_rejected=self.keep_rejected)
 
-    def detach(self) -> Funnel:
-        """Counts so far as a funnel of their own; this one starts again from nothing.
-
-        A reader that runs ahead of its consumer hands each batch the counts that belong to it, so
-        that stopping early gives the same funnel whatever was read ahead.
-        """
-        taken = self.child()
-        taken.entries, self.entries = self.entries, {"read": FunnelEntry()}
-        taken.bad_files, self.bad_files = self.bad_files, []
-        taken.notes, self.notes = self.notes, []
-        taken.rejected_rows = self.take_rejected()
-        return taken
-
     def at(self, file: str, offset: int) -> bool:
         """The reader turns to the record at ``offset`` of ``file``; False when it must pass it.
 
