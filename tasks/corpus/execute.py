@@ -7,22 +7,32 @@ on the executor. Local processes are supervised: see :mod:`tasks.corpus.guard`.
 
 from __future__ import annotations
 
+import fcntl
 import importlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Protocol
 
-from tasks.corpus.guard import Guard, Place, add_skip, new_heartbeat, read_heartbeat, read_skips
+from tasks.corpus.guard import (
+    Beat,
+    Guard,
+    Place,
+    add_skip,
+    new_heartbeat,
+    read_heartbeat,
+    read_skips,
+)
 from tasks.corpus.worker import call
 
 POLL_S = 0.25
@@ -40,11 +50,14 @@ class Job:
     """``function`` is "module:name", called as ``name(guard, **arguments)``.
 
     skips: file of the records to pass; grows when one is given up. None: the job has no records.
+    bounded: whether the bound on a worker's memory holds, which is for records: not for a job that
+    holds what all shards say together.
     """
 
     function: str
     arguments: dict[str, Any]
     skips: Path | None = None
+    bounded: bool = True
 
 
 class WorkerFailed(RuntimeError):
@@ -80,12 +93,14 @@ class LocalExecutor:
 
     record_seconds: longest time on one record. megabytes: memory of one worker's own data.
     given_up: told of each record that was given up, with the reason.
+    scratch: folder for the workers' temporary files, large ones too; by default the system's.
     """
 
     workers: int = 1
     record_seconds: float = 120.0
     megabytes: int = 8192
     given_up: Given = _no_report
+    scratch: Path | None = None
     crew: _Crew | None = None
 
     def run(self, jobs: Iterable[Job]) -> Iterator[Any]:
@@ -98,12 +113,41 @@ class LocalExecutor:
     @contextmanager
     def kept(self) -> Iterator[LocalExecutor]:
         """This executor with processes that serve one `run` after another, until the end."""
-        with tempfile.TemporaryDirectory(prefix="workers-") as folder:
-            crew = _Crew(self, Path(folder))
+        with _crew_folder(self.scratch) as folder:
+            crew = _Crew(self, folder)
             try:
                 yield replace(self, crew=crew)
             finally:
                 crew.end()
+
+
+_CREW = "workers-"
+_LOCK = "lock"
+
+
+@contextmanager
+def _crew_folder(scratch: Path | None) -> Iterator[Path]:
+    """A folder for the files of a crew and of its workers, whatever they leave in it.
+
+    Those of supervisors that were killed are removed from ``scratch``: nobody holds their lock.
+    """
+    if scratch is not None:
+        scratch.mkdir(parents=True, exist_ok=True)
+        for left in sorted(scratch.glob(f"{_CREW}*/{_LOCK}")):
+            with suppress(FileNotFoundError), left.open("rb") as handle:
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    continue
+                shutil.rmtree(left.parent, ignore_errors=True)
+    with (
+        tempfile.TemporaryDirectory(
+            prefix=_CREW, dir=scratch, ignore_cleanup_errors=True
+        ) as folder,
+        (Path(folder) / _LOCK).open("wb") as lock,
+    ):
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield Path(folder)
 
 
 def kept(executor: Executor) -> AbstractContextManager[Executor]:
@@ -119,6 +163,8 @@ class _Worker:
     connection: Connection
     life: int
     heartbeat: Path
+    temporary: Path
+    bounded: bool = True
     number: int = -1
     job: Job | None = None
 
@@ -186,9 +232,11 @@ class _Crew:
         }
         data = json.dumps(message).encode()
         while True:
-            worker = next((w for w in self.workers if w.job is None), None)
+            # One without a bound does one job: what it has taken would be the next job's fault.
+            free = (w for w in self.workers if w.job is None and job.bounded)
+            worker = next(free, None)
             fresh = worker is None
-            worker = worker or self._hire()
+            worker = worker or self._hire(job.bounded)
             try:
                 worker.connection.send_bytes(data)
             except OSError:
@@ -200,12 +248,18 @@ class _Crew:
             worker.number, worker.job = number, job
             return
 
-    def _hire(self) -> _Worker:
+    def _hire(self, bounded: bool) -> _Worker:
         self.started += 1
         heartbeat = new_heartbeat(self.folder / f"heartbeat-{self.started}")
+        temporary = self.folder / f"temporary-{self.started}"
+        temporary.mkdir()
         ours, theirs = Pipe()
         life_read, life_write = os.pipe()
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        environment = os.environ | {
+            "OMP_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+            "TMPDIR": str(temporary),  # who is killed removes nothing
+        }
         with theirs:
             process = subprocess.Popen(
                 [
@@ -215,7 +269,7 @@ class _Crew:
                     str(theirs.fileno()),
                     str(life_read),
                     str(heartbeat),
-                    str(self.limits.megabytes),
+                    str(self.limits.megabytes if bounded else 0),
                 ],
                 pass_fds=(theirs.fileno(), life_read),
                 stdin=subprocess.DEVNULL,
@@ -223,7 +277,7 @@ class _Crew:
                 start_new_session=True,  # Ctrl-C is the supervisor's
             )
         os.close(life_read)
-        worker = _Worker(process, ours, life_write, heartbeat)
+        worker = _Worker(process, ours, life_write, heartbeat, temporary, bounded)
         self.workers.append(worker)
         return worker
 
@@ -243,16 +297,21 @@ class _Crew:
         for worker in busy.values():
             beat = read_heartbeat(worker.heartbeat)
             if beat.since and now - beat.since > self.limits.record_seconds:
-                self._gave_up(worker, f"took longer than {self.limits.record_seconds:g} s")
+                # With this beat: by now the worker may have another record in hand.
+                self._gave_up(worker, f"took longer than {self.limits.record_seconds:g} s", beat)
 
     def _take(self, worker: _Worker, answer: dict[str, Any]) -> None:
         if answer.get("memory"):
-            self._gave_up(worker, f"needed more than {self.limits.megabytes} MB of memory")
+            beat = read_heartbeat(worker.heartbeat)  # the worker waits: nothing moves
+            bound = f"{self.limits.megabytes} MB of memory" if worker.bounded else "there is"
+            self._gave_up(worker, f"needed more than {bound}", beat)
         elif "error" in answer:
             raise _raised(answer)
         else:
             self.results[worker.number] = answer["result"]
             worker.job = None
+            if not worker.bounded:
+                self._discard(worker)
 
     def _ended(self, worker: _Worker) -> None:
         """A worker ended by itself: its record is blamed only when the same one ends two.
@@ -275,11 +334,10 @@ class _Crew:
             self._discard(worker)
             self._give(number, job)
             return
-        self._gave_up(worker, f"ended its reader ({_named(status)})")
+        self._gave_up(worker, f"ended its reader ({_named(status)})", beat)
 
-    def _gave_up(self, worker: _Worker, reason: str) -> None:
-        """Have the worker's shard done again without the record it had in hand."""
-        beat = read_heartbeat(worker.heartbeat)
+    def _gave_up(self, worker: _Worker, reason: str, beat: Beat) -> None:
+        """Have the worker's shard done again without the record of ``beat``, its last one."""
         job, number = worker.job, worker.number
         assert job is not None
         self._discard(worker)
@@ -305,6 +363,7 @@ class _Crew:
         worker.process.wait()
         worker.connection.close()
         os.close(worker.life)
+        shutil.rmtree(worker.temporary, ignore_errors=True)
 
 
 def _named(status: int) -> str:

@@ -14,12 +14,15 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tasks.context import atomic_write_json
 
 _HEAD = struct.Struct("<QdqI")
 _NAME_BYTES = 4096
 SIZE = _HEAD.size + _NAME_BYTES
+# Two equal readings in a row are one record's; a worker that is never seen so hangs on none.
+_TRIES = 10
 Place = tuple[str, int]
 
 
@@ -53,6 +56,11 @@ class Guard:
             with path.open("r+b") as handle:
                 self._memory = mmap.mmap(handle.fileno(), SIZE)
 
+    @property
+    def passed(self) -> list[list[Any]]:
+        """The places to pass, sorted, as JSON."""
+        return [[file, offset] for file, offset in sorted(self._skips)]
+
     def begin(self, file: str, offset: int) -> str | None:
         """The record at ``offset`` of ``file`` is in hand; or why it must be passed."""
         reason = self._skips.get((file, offset)) if self._skips else None
@@ -80,8 +88,13 @@ def new_heartbeat(path: Path) -> Path:
 
 
 def read_heartbeat(path: Path) -> Beat:
-    """What a worker's heartbeat file says now."""
+    """What a worker's heartbeat file says now: one record's name and number, not halves of two."""
     data = path.read_bytes()
+    for _ in range(_TRIES):
+        again = path.read_bytes()
+        if again == data:
+            break
+        data = again  # it was written meanwhile
     records, since, offset, length = _HEAD.unpack_from(data)
     name = data[_HEAD.size : _HEAD.size + min(length, _NAME_BYTES)]
     return Beat(records, since, name.decode("utf-8", "surrogatepass"), offset)

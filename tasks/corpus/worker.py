@@ -1,7 +1,8 @@
 """A worker process: ``python -m tasks.corpus.worker <connection> <life> <heartbeat> <megabytes>``.
 
 Takes jobs as JSON over a pipe and answers with JSON; nothing is pickled. It ends with its
-supervisor, however that one dies: the other end of the life pipe is closed then.
+supervisor, however that one dies: the other end of the life pipe is closed then. No megabytes: no
+bound on its memory.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ def main(arguments: list[str]) -> None:
     life = int(arguments[1])
     heartbeat, megabytes = Path(arguments[2]), int(arguments[3])
     threading.Thread(target=_die_with, args=(life,), daemon=True).start()
-    limit = megabytes * 1_000_000
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    if megabytes:
+        limit = megabytes * 1_000_000
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     import pyarrow
 
     pyarrow.set_cpu_count(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,29 @@ def fail(guard: Guard, *, kind: str) -> None:
     if kind == "crash":
         os.kill(os.getpid(), signal.SIGKILL)
     raise KeyError("a defect")
+
+
+def show(guard: Guard, *, root: str, name: str) -> str:
+    """What a file of the data folder holds."""
+    return (Path(root) / name).read_text()
+
+
+def hold(guard: Guard, *, megabytes: int, again: bool = False) -> int:
+    """Take memory, with a record in hand or not."""
+    if again:
+        guard.begin("a", 0)
+    held = bytearray(megabytes * 1_000_000)
+    return len(held)
+
+
+def leave(guard: Guard, *, how: str) -> str:
+    """A temporary folder that nobody removes."""
+    folder = tempfile.mkdtemp()
+    if how == "die":
+        guard.begin("a", 0)
+        Path(folder, "large").write_bytes(bytes(1000))
+        time.sleep(600)
+    return folder
 
 
 def note(guard: Guard, *, path: str) -> str:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -15,7 +19,7 @@ import pytest
 from tasks.corpus import execute
 from tasks.corpus.execute import InlineExecutor, Job, LocalExecutor, WorkerFailed
 from tasks.corpus.funnel import BadFileError
-from tasks.corpus.guard import Guard, add_skip, new_heartbeat, read_heartbeat, read_skips
+from tasks.corpus.guard import Beat, Guard, add_skip, new_heartbeat, read_heartbeat, read_skips
 
 CREW = "tests.tasks.corpus.crew"
 
@@ -100,9 +104,6 @@ def test_errors_of_a_worker_are_raised_here() -> None:
 
 def test_workers_end_with_their_supervisor(tmp_path: Path) -> None:
     """A supervisor that is killed leaves none behind."""
-    import subprocess
-    import sys
-
     script = (
         "from tasks.corpus.execute import Job, LocalExecutor\n"
         f"job = Job('{CREW}:double', {{'value': 1, 'wait': 600}})\n"
@@ -138,3 +139,83 @@ def test_heartbeat_tells_the_record_in_hand(tmp_path: Path) -> None:
     add_skip(skips, ("a", 9), "hung")
     assert list(read_skips(skips)) == [("a", 9), ("b", 3)]
     assert json.loads(skips.read_text())[0] == {"file": "a", "offset": 9, "reason": "hung"}
+
+
+def test_the_record_that_was_too_slow_is_blamed_not_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look and the end of the worker it may take another record."""
+    slow = [Beat(4, 1.0, "a.gz", 3)]
+
+    def read(path: Path) -> Beat:
+        return slow.pop() if slow else Beat(5, time.monotonic(), "a.gz", 4)
+
+    monkeypatch.setattr(execute, "read_heartbeat", read)
+    skips = tmp_path / "skips.json"
+    what = {"2": "hang"}
+
+    def told(place: tuple[str, int], reason: str) -> None:
+        raise KeyboardInterrupt
+
+    results = LocalExecutor(1, record_seconds=1.0, given_up=told).run(
+        [Job(f"{CREW}:records", {"name": "a.gz", "what": what}, skips)]
+    )
+    with pytest.raises(KeyboardInterrupt):
+        list(results)
+    assert list(read_skips(skips)) == [("a.gz", 3)]
+
+
+def test_a_job_that_holds_what_all_shards_say_is_not_bound_as_a_record_is(tmp_path: Path) -> None:
+    with LocalExecutor(2, megabytes=600).kept() as crew:
+        whole = Job(f"{CREW}:hold", {"megabytes": 1500}, bounded=False)
+        assert list(crew.run([whole, whole])) == [1_500_000_000] * 2
+        # The bound holds for what comes after, and before.
+        with pytest.raises(WorkerFailed, match="needed more than 600 MB"):
+            list(crew.run([Job(f"{CREW}:hold", {"megabytes": 1500})]))
+        skips = tmp_path / "skips.json"
+        with pytest.raises(WorkerFailed, match="needed more than 600 MB"):
+            list(crew.run([Job(f"{CREW}:hold", {"megabytes": 1500, "again": True}, skips)] * 2))
+        assert list(read_skips(skips)) == [("a", 0)]
+
+
+def test_what_workers_leave_goes_with_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "system"))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    (tmp_path / "system").mkdir()
+    scratch = tmp_path / "scratch"
+    executor = LocalExecutor(1, record_seconds=1.0, scratch=scratch)
+    with executor.kept() as crew:
+        (left,) = crew.run([Job(f"{CREW}:leave", {"how": "live"})])
+        assert Path(left).is_dir() and Path(left).is_relative_to(scratch)
+        with pytest.raises(WorkerFailed, match="took longer"):
+            list(crew.run([Job(f"{CREW}:leave", {"how": "die"})]))
+        assert not list(scratch.rglob("large")) and not Path(left).exists()
+    assert not list(scratch.iterdir()) and not list((tmp_path / "system").iterdir())
+    # Without a place named, in the system's, and gone as well.
+    list(LocalExecutor(1).run([Job(f"{CREW}:leave", {"how": "live"})]))
+    assert not list((tmp_path / "system").iterdir())
+
+
+def test_what_a_killed_supervisor_leaves_goes_at_the_next_start(tmp_path: Path) -> None:
+    scratch = tmp_path / "scratch"
+    script = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from tasks.corpus.execute import Job, LocalExecutor\n"
+        f"job = Job('{CREW}:leave', {{'how': 'die'}})\n"
+        "list(LocalExecutor(1, scratch=Path(sys.argv[1])).run([job]))\n"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", script, str(scratch)], env=os.environ | {"PYTHONPATH": "."}
+    )
+    deadline = time.monotonic() + 30
+    while not list(scratch.rglob("large")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    # While it lives, nothing of it goes.
+    assert list(LocalExecutor(1, scratch=scratch).run(doubles(1))) == [0]
+    assert len(list(scratch.rglob("large"))) == 1
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    time.sleep(1.0)  # its worker ends with it
+    assert list(LocalExecutor(1, scratch=scratch).run(doubles(1))) == [0]
+    assert not list(scratch.iterdir())
