@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import os
+
 from prefect import flow
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -20,8 +23,12 @@ class ShardsParameters(BaseModel):
         ..., title="Folder", description="Of the fan-out, relative to the store.", min_length=1
     )
     group: int = Field(..., title="Group", description="Which of its groups, from 0.", ge=0)
-    workers: int = Field(
-        1, title="Worker processes", description="Processes on this machine.", ge=1, le=256
+    workers: int | None = Field(
+        None,
+        title="Worker processes",
+        description="Processes on the machine that takes the run; empty = one per core of it.",
+        ge=1,
+        le=256,
     )
     record_seconds: int = Field(
         120, title="Seconds per record", description="As in the corpus parameters.", ge=1
@@ -39,9 +46,22 @@ def shards(parameters: ShardsParameters) -> int:
     """
     with recorded("shards", parameters):
         executor = LocalExecutor(
-            parameters.workers,
+            parameters.workers or len(os.sched_getaffinity(0)),
             record_seconds=float(parameters.record_seconds),
             megabytes=parameters.record_megabytes,
+            given_up=_say,
         )
-        store = open_workplace().store.root
-        return run_group(store, parameters.folder, parameters.group, executor)
+        place = open_workplace()
+        data = place.settings.data
+        return run_group(
+            place.store.root,
+            parameters.folder,
+            parameters.group,
+            executor,
+            data.resolve() if data is not None else None,
+        )
+
+
+def _say(place: tuple[str, int], reason: str) -> None:
+    """In this run's log; who started it tells it with the result."""
+    logging.getLogger("arriero").warning("%s, record %d: %s; given up", *place, reason)

@@ -1,37 +1,34 @@
 """An executor that hands shards to runs of the deployment ``shards``, one for each shard group.
 
 The groups' jobs and results are files in the work folder of the recipe, which all machines of the
-work pool must share, as they share the store. Paths in them are relative to the store and to the
-data folder. What a run did before it failed or was cancelled stays done.
+work pool must share, as they share the store. Paths in them are relative to the store, and to the
+data folder where that is this machine's ``ARRIERO_DATA``: each machine has its own. What a run did
+before it failed or was cancelled stays done.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import time
+import threading
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import FlowRun
-from prefect.deployments import run_deployment
-from prefect.states import Cancelling
-
 from tasks.context import atomic_write_json
 from tasks.corpus.execute import Job, LocalExecutor
+from tasks.corpus.remote import is_url
+from tasks.corpus.same_code import code_identity, require_same_code
+from tasks.corpus.shard_runs import beat_file, run_groups
 
-DEPLOYMENT = "shards/shards"
-POLL_S = 2.0
+BEAT_S = 15.0
+STEP = "step.json"
 _STORE = "{store}"
+_DATA = "{data}"
 _log = logging.getLogger("arriero")
-
-
-class ShardGroupFailed(RuntimeError):
-    """A run of the deployment ``shards`` did not complete; names it and its state."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +37,8 @@ class PrefectExecutor:
 
     store: the store's root, known to every machine as its own. folder: for jobs and results, in the
     store. form: parameters of the runs, beside folder and group. local: does what is one job alone.
+    data: this machine's ``ARRIERO_DATA``. silent_seconds: longest time without a sign of life of a
+    run; one whose machine is gone is given up then.
     """
 
     store: Path
@@ -47,6 +46,8 @@ class PrefectExecutor:
     groups: int
     form: dict[str, Any]
     local: LocalExecutor
+    data: Path | None = None
+    silent_seconds: float = 600.0
 
     def run(self, jobs: Iterable[Job]) -> Iterator[Any]:
         """All jobs are drawn at once; the results come when every group is done."""
@@ -56,69 +57,31 @@ class PrefectExecutor:
             return
         place = self.folder / f"fan-out-{uuid.uuid4().hex[:12]}"
         place.mkdir(parents=True)
+        atomic_write_json(place / STEP, {"code": dict(code_identity())})
         groups = min(self.groups, len(drawn))
         for group in range(groups):
             rows = [
-                {"number": number, **job_row(drawn[number], self.store)}
+                {"number": number, **job_row(drawn[number], self.store, self.data)}
                 for number in range(group, len(drawn), groups)
             ]
             atomic_write_json(place / f"jobs-{group}.json", rows)
-        self._run_groups(place.relative_to(self.store).as_posix(), groups)
+        folder = place.relative_to(self.store).as_posix()
+        run_groups(self.form, place, folder, groups, self.silent_seconds)
         for number in range(len(drawn)):
             yield json.loads((place / f"result-{number}.json").read_text("utf-8"))
 
-    def _run_groups(self, folder: str, groups: int) -> None:
-        waiting: dict[uuid.UUID, FlowRun] = {}
-        try:
-            for group in range(groups):
-                made = run_deployment(
-                    DEPLOYMENT,
-                    parameters={"parameters": self.form | {"folder": folder, "group": group}},
-                    timeout=0,
-                    flow_run_name=f"{Path(folder).name} {group + 1} of {groups}",
-                )
-                assert isinstance(made, FlowRun)
-                waiting[made.id] = made
-            _wait(waiting)
-        except BaseException:
-            _cancel(waiting)
-            raise
 
-
-def _wait(waiting: dict[uuid.UUID, FlowRun]) -> None:
-    """Until all have completed; raises at the first that ends otherwise."""
-    with get_client(sync_client=True) as client:
-        while waiting:
-            for identity in list(waiting):
-                run = client.read_flow_run(identity)
-                state = run.state
-                if state is None or not state.is_final():
-                    continue
-                del waiting[identity]
-                if not state.is_completed():
-                    raise ShardGroupFailed(
-                        f"the run {run.name!r} of the deployment {DEPLOYMENT} ended as"
-                        f" {state.name}: {state.message or 'see its log'}. The shards it had"
-                        " finished stay; start the flow again to go on with the others."
-                    )
-            if waiting:
-                time.sleep(POLL_S)
-
-
-def _cancel(waiting: dict[uuid.UUID, FlowRun]) -> None:
-    with get_client(sync_client=True) as client:
-        for identity in waiting:
-            client.set_flow_run_state(identity, Cancelling(), force=True)
-
-
-def run_group(store: Path, folder: str, group: int, executor: LocalExecutor) -> int:
+def run_group(
+    store: Path, folder: str, group: int, executor: LocalExecutor, data: Path | None = None
+) -> int:
     """The jobs of one group, their results to files; returns how many. Runs in a ``shards`` run.
 
     Args:
-        folder: of the fan-out, relative to ``store``.
+        folder: of the fan-out, relative to ``store``. data: this machine's ``ARRIERO_DATA``.
 
     Raises:
-        ValueError: the folder leaves the store, or holds no such group.
+        ValueError: the folder leaves the store, or holds no such group; this machine has other
+            code, or not the data.
     """
     place = (store / folder).resolve()
     path = place / f"jobs-{group}.json"
@@ -127,26 +90,82 @@ def run_group(store: Path, folder: str, group: int, executor: LocalExecutor) -> 
             f"{folder!r} holds no shard group {group}: this deployment is started by"
             " `preparation` with the executor `prefect`, and needs its store"
         )
+    require_same_code(json.loads((place / STEP).read_text("utf-8"))["code"])
     rows = json.loads(path.read_text("utf-8"))
     open_rows = [row for row in rows if not (place / f"result-{row['number']}.json").is_file()]
-    results = executor.run([row_job(row, store) for row in open_rows])
-    for row, result in zip(open_rows, results, strict=True):
-        atomic_write_json(place / f"result-{row['number']}.json", result)
-        _log.info("%s: job %d done", folder, row["number"])
+    jobs = [row_job(row, store, data) for row in open_rows]
+    for job in jobs:
+        _require_data(job)
+    own = replace(executor, scratch=executor.scratch or place / f"scratch-{group}")
+    with _beating(beat_file(place, group)):
+        for row, result in zip(open_rows, own.run(jobs), strict=True):
+            atomic_write_json(place / f"result-{row['number']}.json", result)
+            _log.info("%s: job %d done", folder, row["number"])
     return len(rows)
 
 
-def job_row(job: Job, store: Path) -> dict[str, Any]:
-    """A job as JSON, with the store's root left out."""
-    skips = str(job.skips) if job.skips else ""
-    moved = _moved([job.arguments, skips], str(store), _STORE)
-    return {"function": job.function, "arguments": moved[0], "skips": moved[1]}
+@contextmanager
+def _beating(path: Path) -> Iterator[None]:
+    """Touch ``path`` again and again meanwhile: whoever waits sees that this machine is there."""
+    ended = threading.Event()
+
+    def beat() -> None:
+        while not ended.wait(BEAT_S):
+            with suppress(OSError):  # a store that is away for a moment; for longer, who waits sees
+                path.touch()
+
+    path.touch()
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
-def row_job(row: dict[str, Any], store: Path) -> Job:
-    """The job of :func:`job_row`, on this machine."""
-    arguments, skips = _moved([row["arguments"], row["skips"]], _STORE, str(store))
-    return Job(row["function"], arguments, Path(skips) if skips else None)
+def _require_data(job: Job) -> None:
+    for name in ("root", "bench"):
+        folder = job.arguments.get(name)
+        if isinstance(folder, str) and not is_url(folder) and not Path(folder).is_dir():
+            raise ValueError(
+                f"this machine has no folder {folder}, which {job.function} reads. Mount the dumps"
+                " there; or set ARRIERO_DATA on every machine, the one that starts `preparation`"
+                " too, to where it has them, and leave the form's data folder empty."
+            )
+
+
+def job_row(job: Job, store: Path, data: Path | None = None) -> dict[str, Any]:
+    """A job as JSON, with the store's root and the data folder left out."""
+    moved: Any = [job.arguments, str(job.skips) if job.skips else ""]
+    moved = _moved(moved, str(store), _STORE)
+    if data is not None:
+        moved = _moved(moved, str(data), _DATA)
+    return {
+        "function": job.function,
+        "arguments": moved[0],
+        "skips": moved[1],
+        "bounded": job.bounded,
+    }
+
+
+def row_job(row: dict[str, Any], store: Path, data: Path | None = None) -> Job:
+    """The job of :func:`job_row`, on this machine.
+
+    Raises:
+        ValueError: it reads the data folder, and this machine has none.
+    """
+    moved: Any = [row["arguments"], row["skips"]]
+    if data is None:
+        if _moved(moved, _DATA, "") != moved:
+            raise ValueError(
+                "ARRIERO_DATA is not set on this machine: the one that started the step reads its"
+                " dumps from there. Set it for this machine's worker to where it has them."
+            )
+    else:
+        moved = _moved(moved, _DATA, str(data))
+    arguments, skips = _moved(moved, _STORE, str(store))
+    return Job(row["function"], arguments, Path(skips) if skips else None, row["bounded"])
 
 
 def _moved(value: Any, old: str, new: str) -> Any:
