@@ -8,22 +8,28 @@ another one ended, whoever did the work.
 
 from __future__ import annotations
 
+import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from tasks.context import StageContext, StageResult, atomic_write_json
 from tasks.corpus.chain import check_chain
-from tasks.corpus.execute import Executor, Job, kept
-from tasks.corpus.executors import choose_executor
+from tasks.corpus.execute import Executor, Job, WorkerFailed, kept
+from tasks.corpus.executors import choose_executor, tell_given_up
 from tasks.corpus.funnel import Funnel
+from tasks.corpus.guard import Guard, read_skips
 from tasks.corpus.merge import Merged, ReadShard, merge_shards
 from tasks.corpus.parameters import CorpusParameters
 from tasks.corpus.shards import Shard, plan_rows, plan_shards
 
 STEPS = "tasks.corpus.steps"
+# Times that shards are surveyed again because reading one gave up a record that its survey had.
+ROUNDS = 10
 
 
 class MissingSourceError(ValueError):
@@ -62,15 +68,23 @@ class SourceWork:
             "parameters": self.parameters.model_dump(mode="json"),
             "folder": str(self.folder / "decided"),
         }
-        return Job(f"{STEPS}:decide_source", arguments)
+        return Job(f"{STEPS}:decide_source", arguments, bounded=False)
 
-    def read_job(self, shard: Shard) -> Job:
-        """The documents of a shard."""
+    def read_job(self, shard: Shard, whole: bool = False) -> Job:
+        """The documents of a shard; ``whole``: whatever the source's cap."""
         decided = str(self.folder / "decided") if self.surveyed else None
         surveyed = str(self.folder / "survey" / shard.name) if self.surveyed else None
-        job = self._job("read_shard", shard, self.folder / "read" / shard.name)
+        job = self._job("read_shard", shard, self.folder / _read_folder(whole) / shard.name)
         job.arguments.update(decided=decided, surveyed=surveyed)
+        if whole:
+            caps = {name: cap for name, cap in self.parameters.caps.items() if name != self.source}
+            uncapped = self.parameters.model_copy(update={"caps": caps})
+            job.arguments.update(parameters=uncapped.model_dump(mode="json"))
         return job
+
+    def skips(self, shard: Shard) -> Path:
+        """File of a shard's records that were given up."""
+        return self.folder / "skips" / f"{shard.name}.json"
 
     def _job(self, step: str, shard: Shard, folder: Path) -> Job:
         arguments = {
@@ -81,8 +95,11 @@ class SourceWork:
             "parameters": self.parameters.model_dump(mode="json"),
             "folder": str(folder),
         }
-        skips = self.folder / "skips" / f"{shard.name}.json"
-        return Job(f"{STEPS}:{step}", arguments, skips)
+        return Job(f"{STEPS}:{step}", arguments, self.skips(shard))
+
+
+def _read_folder(whole: bool) -> str:
+    return "whole" if whole else "read"
 
 
 def source_work(
@@ -130,32 +147,15 @@ def build_source(
         MissingSourceError: no document came out and ``allow_missing_sources`` is not set.
     """
     started = time.monotonic()
-    given_up: list[str] = []
-    chosen = executor or choose_executor(parameters, context, given_up)
+    chosen = executor or choose_executor(parameters, context, [])
     work = source_work(source, root, sizes, parameters, context.work, hashes or {})
     with kept(chosen) as crew:
-        if work.surveyed:
-            jobs = (work.survey_job(shard) for shard in work.shards)
-            for done, _ in enumerate(crew.run(jobs), 1):
-                context.progress(
-                    0.5 * done / len(work.shards),
-                    f"{source}: {done} of {len(work.shards)} surveyed",
-                )
-            for _ in crew.run([work.decide_job()]):
-                context.progress(0.5, f"{source}: decided")
-        merged = merge_shards(
-            source,
-            _read(work, crew, context),
-            parameters.cap(source),
-            context.out,
-            work.folder / "merge",
-            parameters.dedup_memory_mb,
-            parameters.keep_rejected,
-        )
+        merged = _merged(work, crew, chosen, context)
     funnel = merged.funnel
     if merged.capped:
         funnel.note(f"{source}: stopped at its cap; what follows was not read.")
-    for note in given_up:
+    # Of the shards that count, as with any number of workers ahead of a cap.
+    for note in tell_given_up([work.skips(s) for s in work.shards[: merged.shards]], context):
         funnel.note(note)
     if not merged.documents:
         message = (
@@ -185,7 +185,65 @@ def build_source(
     )
 
 
-def _read(work: SourceWork, executor: Executor, context: StageContext) -> Iterator[ReadShard]:
+def _merged(work: SourceWork, crew: Executor, alone: Executor, context: StageContext) -> Merged:
+    """The source's documents in ``context.out``.
+
+    What a survey had counts in what was decided on other shards: their lines and books went in
+    favour of it. So when reading gives up a record, its shard is surveyed again without it.
+
+    Args:
+        alone: runs a job while ``crew`` is at others.
+
+    Raises:
+        WorkerFailed: record after record is given up.
+    """
+
+    def whole(shard: ReadShard) -> ReadShard:
+        job = work.read_job(work.shards[shard.number], whole=True)
+        (said,) = alone.run([job])
+        return ReadShard(shard.number, Path(job.arguments["folder"]), said)
+
+    parameters = work.parameters
+    for _ in range(ROUNDS):
+        passed = _survey(work, crew, context) if work.surveyed else None
+        with closing(_read(work, crew, context)) as shards:
+            merged = merge_shards(
+                work.source,
+                shards,
+                parameters.cap(work.source),
+                context.out,
+                work.folder / "merge",
+                parameters.dedup_memory_mb,
+                parameters.keep_rejected,
+                whole,
+            )
+        if passed is None or passed == [_passed(work, shard) for shard in work.shards]:
+            return merged
+        for name in ("documents", "rejected"):
+            shutil.rmtree(context.out / name, ignore_errors=True)
+    raise WorkerFailed(
+        f"{work.source}: {ROUNDS} times a record was given up when its shard was read that was none"
+        " when it was surveyed. They are listed in skips/ of the work folder"
+    )
+
+
+def _passed(work: SourceWork, shard: Shard) -> list[list[Any]]:
+    return Guard(None, read_skips(work.skips(shard))).passed
+
+
+def _survey(work: SourceWork, executor: Executor, context: StageContext) -> list[list[list[Any]]]:
+    """Survey all shards and decide; of each, the places that it was surveyed without."""
+    passed: list[list[list[Any]]] = []
+    for said in executor.run(work.survey_job(shard) for shard in work.shards):
+        passed.append(said["passed"])
+        done, count = len(passed), len(work.shards)
+        context.progress(0.5 * done / count, f"{work.source}: {done} of {count} surveyed")
+    for _ in executor.run([work.decide_job()]):
+        context.progress(0.5, f"{work.source}: decided")
+    return passed
+
+
+def _read(work: SourceWork, executor: Executor, context: StageContext) -> Generator[ReadShard]:
     """Shards as they are read, in order; what a cap makes needless is not begun."""
     total = sum(shard.size for shard in work.shards) or 1
     start = 0.5 if work.surveyed else 0.0

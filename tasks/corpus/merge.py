@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,7 @@ def merge_shards(
     scratch: Path,
     memory_mb: int = MEMORY_MB,
     keep_rejected: bool = False,
+    whole: Callable[[ReadShard], ReadShard] | None = None,
 ) -> Merged:
     """Write ``documents/*.parquet`` and ``rejected/*.parquet``; counts per source and shard.
 
@@ -66,16 +67,23 @@ def merge_shards(
 
     Args:
         scratch: folder for temporary files of the deduplication. memory_mb: what that holds.
+        whole: reads a shard again without the cap, for one that stopped at it too early: by its own
+            count, with texts that an earlier shard has.
     """
     merged = Merged(Funnel(source, keep_rejected=keep_rejected))
     scratch.mkdir(parents=True, exist_ok=True)
-    for shard, keep_N, within in _masked(shards, cap, merged, scratch, memory_mb):
+    for shard, keep_N, within in _masked(shards, cap, merged, scratch, memory_mb, whole):
         _write(shard, keep_N, within, cap.is_set, out, merged)
     return merged
 
 
 def _masked(
-    shards: Iterable[ReadShard], cap: SourceCap, merged: Merged, scratch: Path, memory_mb: int
+    shards: Iterable[ReadShard],
+    cap: SourceCap,
+    merged: Merged,
+    scratch: Path,
+    memory_mb: int,
+    whole: Callable[[ReadShard], ReadShard] | None,
 ) -> Iterator[tuple[ReadShard, Mask, int]]:
     """Each shard with the rows whose text is new, and how many rows come before the cap."""
     if not cap.is_set:
@@ -84,28 +92,56 @@ def _masked(
         for shard, keep_N in zip(held, masks, strict=True):
             yield shard, keep_N, len(keep_N)
         return
-    seen: set[bytes] = set()  # of what a cap lets through: small
-    documents = size = 0
+    taken = _Taken()
     for shard in shards:
-        digests = (shard.folder / "digests").read_bytes()
-        rows = len(digests) // DIGEST_BYTES
-        keep_N = np.zeros(rows, dtype=np.bool_)
-        within = rows
-        for index, row in enumerate(read_documents(shard.folder / "documents.parquet", ["text"])):
-            digest = digests[index * DIGEST_BYTES : (index + 1) * DIGEST_BYTES]
-            if digest in seen:
-                continue
-            seen.add(digest)
-            keep_N[index] = True
-            documents += 1
-            size += len(row["text"].encode())
-            if cap.reached(documents, size):
-                within = index + 1
-                merged.capped = True
-                break
-        yield shard, keep_N, within
+        more = _new_rows(shard, cap, taken)
+        if not more.reached and shard.said["capped"]:
+            assert whole is not None, "a shard stopped at the cap, and cannot be read on"
+            shard = whole(shard)
+            more = _new_rows(shard, cap, taken)
+        taken.digests |= more.digests
+        taken.documents, taken.size, taken.reached = more.documents, more.size, more.reached
+        merged.capped = taken.reached
+        yield shard, more.keep_N, more.within
         if merged.capped:
             return
+
+
+@dataclass
+class _Taken:
+    """What a cap has let through so far: digests of the texts (few), documents, bytes."""
+
+    digests: set[bytes] = field(default_factory=set)
+    documents: int = 0
+    size: int = 0
+    reached: bool = False
+
+
+@dataclass
+class _More(_Taken):
+    """What one shard adds: digests are its own. keep_N: its new rows; within: rows to the cap."""
+
+    keep_N: Mask = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
+    within: int = 0
+
+
+def _new_rows(shard: ReadShard, cap: SourceCap, taken: _Taken) -> _More:
+    """Which rows of a shard have a text that was not taken yet, up to the cap."""
+    digests = (shard.folder / "digests").read_bytes()
+    rows = len(digests) // DIGEST_BYTES
+    more = _More(set(), taken.documents, taken.size, False, np.zeros(rows, dtype=np.bool_), rows)
+    for index, row in enumerate(read_documents(shard.folder / "documents.parquet", ["text"])):
+        digest = digests[index * DIGEST_BYTES : (index + 1) * DIGEST_BYTES]
+        if digest in taken.digests:
+            continue
+        more.digests.add(digest)
+        more.keep_N[index] = True
+        more.documents += 1
+        more.size += len(row["text"].encode())
+        if cap.reached(more.documents, more.size):
+            more.within, more.reached = index + 1, True
+            break
+    return more
 
 
 def _write(

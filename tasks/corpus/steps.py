@@ -6,6 +6,9 @@ that shard. Killed at any moment, a run goes on with the shards that are there.
 
 from __future__ import annotations
 
+import hashlib
+import json
+import logging
 import shutil
 import time
 import uuid
@@ -16,7 +19,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from registry.files import hash_file, native_name
+from registry.files import canonical_json, hash_file, native_name
 from tasks.context import atomic_write_json, fsync_directory
 from tasks.corpus.dedup import SeenTexts, text_digest
 from tasks.corpus.documents import REJECTED_SCHEMA, Document, ParquetFile
@@ -28,7 +31,9 @@ from tasks.corpus.locate import readable_root
 from tasks.corpus.parameters import CorpusParameters
 from tasks.corpus.remote import fetched, is_url
 from tasks.corpus.storable import encodable, encodable_name, storable
+from tasks.locks import exclusive
 
+_log = logging.getLogger("arriero")
 DUPLICATE = "exact duplicate"
 SAME_TEXT = "same text in this source"
 
@@ -43,16 +48,20 @@ def survey_shard(
     parameters: Mapping[str, Any],
     folder: str,
 ) -> dict[str, Any]:
-    """What the shards must know of each other, of this one: the reader's ``survey``."""
+    """What the shards must know of each other, of this one: the reader's ``survey``.
+
+    Returns:
+        ``records``, and ``passed``: the places of records given up that it was made without.
+    """
 
     def make(out: Path) -> dict[str, Any]:
         funnel = _funnel(source, parameters, guard)
         with _opened(root, files, hashes, out.parent) as readable:
             reader = import_module(f"tasks.corpus.sources.{source}")
             reader.survey(readable, files, _parsed(parameters), funnel, out)
-        return {"records": funnel.entries["read"].documents_in}
+        return {"records": funnel.entries["read"].documents_in, "passed": guard.passed}
 
-    return _once_of_files(Path(folder), make, root, files)
+    return _once_of_files(Path(folder), make, root, files, {"passed": guard.passed})
 
 
 def decide_source(
@@ -63,14 +72,20 @@ def decide_source(
     parameters: Mapping[str, Any],
     folder: str,
 ) -> dict[str, Any]:
-    """Draw from all surveys what each shard must do: the reader's ``decide``."""
+    """Draw from all surveys what each shard must do: the reader's ``decide``.
+
+    Renewed when a survey was. A file that is named after a shard says what that one must do;
+    the others are read with every shard.
+    """
+    contents = [_content(Path(name)) for name in surveys]
+    of = hashlib.sha256(canonical_json(contents)).hexdigest()
 
     def make(out: Path) -> dict[str, Any]:
         reader = import_module(f"tasks.corpus.sources.{source}")
         reader.decide([Path(name) for name in surveys], _parsed(parameters), out)
-        return {"surveys": len(surveys)}
+        return {"surveys": len(surveys), "of": of}
 
-    return once(Path(folder), make)
+    return once(Path(folder), make, still=lambda done: done.get("of") == of)
 
 
 def read_shard(
@@ -86,6 +101,8 @@ def read_shard(
     surveyed: str | None,
 ) -> dict[str, Any]:
     """Documents of one shard: ``documents.parquet``, ``rejected.parquet``, ``digests``.
+
+    Renewed when its survey was, or what was decided on it, or when it must pass another record.
 
     Returns:
         ``documents``, ``characters``, ``bytes``, ``funnel`` (rows), ``bad_files``, ``notes``,
@@ -139,13 +156,34 @@ def read_shard(
             "seconds": round(time.monotonic() - started, 3),
         }
 
-    return _once_of_files(Path(folder), make, root, files)
+    of: dict[str, Any] = {"passed": guard.passed}
+    if decided and surveyed:
+        shard = Path(surveyed).name
+        of |= {"decided": _content(Path(decided), shard), "surveyed": _content(Path(surveyed))}
+    return _once_of_files(Path(folder), make, root, files, of)
+
+
+def _content(folder: Path, shard: str | None = None) -> dict[str, str]:
+    """sha256 of each file of a folder of :func:`once`; without other shards' when one is given."""
+    found: dict[str, str] = json.loads((folder / DONE).read_text("utf-8"))["files"]
+    names = {name: name.split(".")[0] for name in found}
+    return {
+        name: digest
+        for name, digest in found.items()
+        if shard is None or not names[name].isdigit() or names[name] == shard
+    }
 
 
 def _once_of_files(
-    folder: Path, make: Callable[[Path], dict[str, Any]], root: str, files: Sequence[str]
+    folder: Path,
+    make: Callable[[Path], dict[str, Any]],
+    root: str,
+    files: Sequence[str],
+    of: Mapping[str, Any],
 ) -> dict[str, Any]:
     """:func:`once`, for files that must be the same when the folder is used as when it was made.
+
+    of: what else it is made of, as JSON, that must be the same.
 
     The stage compares its files with their listing before and after all its work; a shard made of a
     file that was another one in between must not outlive that.
@@ -159,10 +197,14 @@ def _once_of_files(
                 f"a raw file of {', '.join(files[:3])} ... changed while it was read. Nothing was"
                 " kept of this shard; start the flow again when the dumps are at rest."
             )
-        return said | {"stamps": before}
+        return said | {"stamps": before, "of": of}
 
-    said = once(folder, stamped, still=lambda done: done["stamps"] == _stamps(root, files))
-    return {name: value for name, value in said.items() if name != "stamps"}
+    said = once(
+        folder,
+        stamped,
+        still=lambda done: done["stamps"] == _stamps(root, files) and done.get("of") == of,
+    )
+    return {name: value for name, value in said.items() if name not in ("stamps", "of")}
 
 
 def _stamps(root: str, files: Sequence[str]) -> list[list[int]]:
@@ -187,30 +229,45 @@ def once(
     Args:
         still: whether what was made still holds.
     """
-    done = read_done(folder)
-    if done is not None and still(done):
-        return done
-    shutil.rmtree(folder, ignore_errors=True)
+
+    def found() -> dict[str, Any] | None:
+        """What is there and holds; what does not is moved out of the way."""
+        done = read_done(folder)
+        if done is not None and still(done):
+            return done
+        if folder.exists():
+            folder.rename(stale)
+        return None
+
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
-    temporary.mkdir()
+    temporary, stale = (
+        folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.{kind}") for kind in ("tmp", "stale")
+    )
+    # Held while one looks and renames, never while one makes: what another worker has put in place
+    # since one looked is never taken for what was there before.
+    lock = folder.parent / ".locks" / folder.name
     try:
+        with exclusive(lock, what=folder.name, log=_log):
+            done = found()
+        if done is not None:
+            return done
+        shutil.rmtree(stale, ignore_errors=True)
+        temporary.mkdir()
         said = make(temporary)
         names = sorted(p.relative_to(temporary) for p in temporary.rglob("*") if p.is_file())
         hashes = {
             name.as_posix(): hash_file(temporary / name, durable=True).sha256 for name in names
         }
         atomic_write_json(temporary / DONE, {"said": said, "files": hashes})
-        try:
+        with exclusive(lock, what=folder.name, log=_log):
+            other = found()
+            if other is not None:
+                return other
             temporary.rename(folder)
-        except OSError:
-            other = read_done(folder)
-            if other is None:
-                raise
-            return other
         fsync_directory(folder.parent)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        for left in (temporary, stale):
+            shutil.rmtree(left, ignore_errors=True)
     return said
 
 

@@ -181,3 +181,38 @@ def test_a_cap_reads_no_more_shards_than_it_needs(tmp_path: Path) -> None:
     assert funnel[-1]["rejected"] == {"read ahead of the cap": funnel[-1]["documents_in"] - 20}
     two = build(tmp_path / "data", sizes, context(tmp_path / "two"), LocalExecutor(2), caps=caps)
     assert files(two) == files(out)
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("bound", ["max_bytes", "max_documents"])
+def test_a_cap_takes_a_prefix_of_what_comes_without_one(tmp_path: Path, bound: str) -> None:
+    """Also where a shard stops at the cap by texts that an earlier shard has, written wider."""
+    folder = tmp_path / "data/corpus/c4"
+    folder.mkdir(parents=True)
+    shared = [f"Text {number} of all files." for number in range(3)]
+    for file in range(4):
+        wider = [text.replace(" ", " " * (1 + 40 * file)) for text in shared]
+        texts = [*wider, *(f"Text {row} of file {file} alone." for row in range(5))]
+        rows = [json.dumps({"text": text, "url": "http://e.org"}) for text in texts]
+        (folder / f"{file}.jsonl").write_text("\n".join(rows))
+    sizes = {f"corpus/c4/{n}.jsonl": 100 for n in range(4)}
+    root = tmp_path / "data"
+    everything = list(documents_in(build(root, sizes, context(tmp_path / "all"), InlineExecutor())))
+    assert len(everything) == 23
+    lengths = [len(row["text"].encode()) for row in everything]
+    again = False
+    for wanted in range(1, 23, 3):
+        cap = wanted if bound == "max_documents" else sum(lengths[:wanted]) - 1
+        place = context(tmp_path / f"{wanted}")
+        caps = {"c4": {bound: cap}}
+        assert (
+            list(documents_in(build(root, sizes, place, InlineExecutor(), caps=caps)))
+            == everything[:wanted]
+        )
+        again = again or (place.work / "whole").is_dir()
+    assert again == (bound == "max_bytes")
+    two = context(tmp_path / "two")
+    caps = {"c4": {"max_bytes": sum(lengths[:10])}}
+    assert (
+        list(documents_in(build(root, sizes, two, LocalExecutor(2), caps=caps))) == everything[:10]
+    )
