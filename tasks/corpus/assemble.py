@@ -67,7 +67,7 @@ def build_corpus(
             _flag(parts, parameters, str(bench), work, crew)
         decided = once(work / "decided", lambda out: decide(parts, parameters, work, checked, out))
         context.progress(0.55, "duplicates and split decided")
-        written = _write(parts, decided, context, crew)
+        written = _write(parts, decided, parameters.keep_rejected, context, crew)
     counts = written.counts
     rows = _funnel_rows(inputs, written.funnels, counts["train"])
     mix = mixture(name for name, documents in counts["train"].items() if documents)
@@ -144,7 +144,11 @@ def _sign(
 
 
 def _write(
-    parts: Sequence[Part], decided: Mapping[str, Any], context: StageContext, crew: Executor
+    parts: Sequence[Part],
+    decided: Mapping[str, Any],
+    keep_rejected: bool,
+    context: StageContext,
+    crew: Executor,
 ) -> _Written:
     """Have every part's files written, and link them into the artifact."""
     filters = [FILTERS[Fate[name]][0] for name in decided["filters"]]
@@ -156,6 +160,7 @@ def _write(
                 "source": part.source,
                 "fates": str(context.work / "decided" / f"{part.name}.npy"),
                 "filters": filters,
+                "keep_rejected": keep_rejected,
                 "folder": str(context.work / "write" / part.name),
             },
         )

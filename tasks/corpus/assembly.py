@@ -7,6 +7,7 @@ Plain functions, called as jobs; see :mod:`tasks.corpus.steps`. What is decided 
 from __future__ import annotations
 
 import json
+from array import array
 from collections import Counter
 from collections.abc import Iterator
 from enum import IntEnum
@@ -47,7 +48,7 @@ def sign_documents(guard: Guard, *, path: str, seed: int, folder: str) -> dict[s
     """Digests, split keys and MinHash signatures of a file's documents, in order."""
 
     def make(out: Path) -> dict[str, Any]:
-        keys: list[int] = []
+        keys = array("Q")
 
         def texts() -> Iterator[str]:
             with (out / "digests").open("wb") as digests:
@@ -65,18 +66,26 @@ def sign_documents(guard: Guard, *, path: str, seed: int, folder: str) -> dict[s
 
 
 def write_file(
-    guard: Guard, *, path: str, source: str, fates: str, filters: list[str], folder: str
+    guard: Guard,
+    *,
+    path: str,
+    source: str,
+    fates: str,
+    filters: list[str],
+    keep_rejected: bool,
+    folder: str,
 ) -> dict[str, Any]:
-    """Write one file's documents to ``train.parquet`` and ``validation.parquet``.
+    """Write one file's documents to ``train``, ``validation`` and ``rejected.parquet``.
 
     Args:
         fates: .npy file with a :class:`Fate` for each document. filters: names in force, in order.
+        keep_rejected: keep the whole text of what is rejected, not only the first few excerpts.
     Returns:
         ``train``, ``validation`` (documents), ``funnel`` (rows), ``licenses``.
     """
 
     def make(out: Path) -> dict[str, Any]:
-        funnel = Funnel(source)
+        funnel = Funnel(source, keep_rejected=keep_rejected)
         funnel.declare(*filters)
         licenses: Counter[str] = Counter()
         fate_N = np.load(fates)

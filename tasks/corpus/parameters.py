@@ -52,6 +52,14 @@ class MixtureRules(DedupRules, DecontaminationRules, SplitRules):
     model_config = ConfigDict(frozen=True, extra="forbid", title="Rules of the mixture")
 
     seed: int = Field(..., title="Seed", description="Of the hash that chooses them.")
+    keep_rejected: bool = Field(
+        ..., title="Keep rejected documents", description="Whether their whole texts are kept."
+    )
+    allow_missing_sources: bool = Field(
+        ...,
+        title="Allow missing sources",
+        description="A corpus of fewer sources is none for a run that needs all.",
+    )
 
 
 class SourceCap(BaseModel):
@@ -158,4 +166,5 @@ class CorpusParameters(
         """What the assembly of the corpus depends on, beside its documents."""
         models = (DedupRules, DecontaminationRules, SplitRules)
         names = [name for model in models for name in model.model_fields]
-        return MixtureRules(**{name: getattr(self, name) for name in [*names, "seed"]})
+        names += ["seed", "keep_rejected", "allow_missing_sources"]
+        return MixtureRules(**{name: getattr(self, name) for name in names})

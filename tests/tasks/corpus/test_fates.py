@@ -12,14 +12,18 @@ import numpy as np
 import pytest
 
 from tasks.corpus import decontaminate, fates, partitions, split
+from tasks.corpus.assemble import build_corpus
 from tasks.corpus.benchmark_index import BenchmarkIndex
 from tasks.corpus.clusters import BANDS, SIGNED, cluster
 from tasks.corpus.decontaminate import HITS, HITS_SCHEMA, index_benchmarks
 from tasks.corpus.documents import ParquetFile, read_documents
+from tasks.corpus.execute import InlineExecutor
 from tasks.corpus.fates import Part, decide
 from tasks.corpus.guard import Guard
 from tasks.corpus.parameters import CorpusParameters
 from tests.tasks.corpus import split_reference
+from tests.tasks.corpus.test_build import context
+from tests.tasks.corpus.test_clusters import artifact
 from tests.tasks.corpus.test_decontaminate import QUESTION, WORDS, bench
 
 QUESTIONS = [QUESTION, " ".join(WORDS[::-1]), " ".join([*WORDS[5:], "a", "b", *WORDS[:4]]), "short"]
@@ -221,3 +225,40 @@ def test_more_files_than_may_be_open(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert labels.tolist() == [0] * 200
+
+
+def test_texts_of_what_the_corpus_rejects_are_kept_when_wanted(tmp_path: Path) -> None:
+    """Of duplicates over all sources and of documents that hold items, as of any source's."""
+    long = " and so on" * 3000
+    texts = [f"text {number}{long}" for number in range(8)]
+    web = artifact(tmp_path / "c4", "c4", [*texts, "other", *(f"{QUESTION} {n}" for n in "ab")])
+    books = artifact(tmp_path / "books", "books", [*texts, "one", "two", "three", "four"])
+    root = bench(tmp_path / "bench", [QUESTION])
+    lengths = {}
+    for kept in (False, True):
+        values: dict[str, Any] = {"decontamination_benchmarks": ["boolq"], "keep_rejected": kept}
+        parameters = CorpusParameters(
+            allow_missing_sources=True,
+            validation_fraction=0.0,
+            validation_minimum=0,
+            decontamination="remove",
+            **values,
+        )
+        place = context(tmp_path / str(kept))
+        inputs = {"c4": web, "books": books}
+        build_corpus(inputs, parameters, place, InlineExecutor(), root)
+        rows = [
+            row
+            for source in inputs
+            for path in sorted((place.out / "rejected" / source).glob("*.parquet"))
+            for row in read_documents(path)
+        ]
+        assert [row["filter"] for row in rows] == ["decontamination"] * 2 + [
+            "cross-source duplicate"
+        ] * 8
+        lengths[kept] = [None if row["text"] is None else len(row["text"]) for row in rows]
+        full = [row["characters"] for row in rows]
+    assert lengths[True] == full
+    assert (
+        lengths[False][2:] == [lengths[False][2]] * 5 + [None] * 3 and lengths[False][2] < full[2]
+    )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import platform
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,10 @@ from prefect.states import State
 from registry import runs
 from registry.database import upgrade
 from registry.settings import load_settings
+from tasks import workplace
 from tasks.context import StageResult
-from tasks.corpus import build
+from tasks.corpus import build, stage
+from tasks.corpus.build import MissingSourceError
 from tasks.corpus.parameters import CorpusParameters
 from tasks.corpus.stage import assemble_corpus, fingerprint_source, prepare_source
 from tasks.runner import RunContext, open_workplace, settled
@@ -153,3 +157,60 @@ def test_dumps_with_names_that_are_no_utf8_go_through_the_chain(
         "corpus/c4/caf\\xe9.jsonl", "corpus/c4/caf\\\\xe9.jsonl", "corpus/c4/line\u2028.jsonl",
     }  # fmt: skip
     assert len({row["id"] for row in rows}) == len(rows) == 9
+
+
+def test_what_a_lenient_run_made_is_none_for_a_strict_one(tmp_path: Path, run: RunContext) -> None:
+    root = tmp_path / "data"
+    for source, text in (("c4", json.dumps({"text": "A text."})), ("books", "")):
+        folder = root / "corpus" / source
+        folder.mkdir(parents=True)
+        (folder / "a.jsonl").write_text(text)
+    lenient, strict = CorpusParameters(allow_missing_sources=True), CorpusParameters()
+    documents = {}
+    for source in ("c4", "books"):
+        raw = settled(fingerprint_source.fn(source, lenient, str(root), False, run))
+        documents[source] = settled(prepare_source.fn(source, lenient, raw, str(root), run))
+        if source == "c4":  # its documents are the same ones, and not read again
+            again = prepare_source.fn(source, strict, raw, str(root), run)
+            assert isinstance(again, State) and settled(again) == documents[source]
+    with pytest.raises(MissingSourceError, match=r"'books' .*no documents.*allow_missing_sources"):
+        prepare_source.fn("books", strict, raw, str(root), run)
+    again = prepare_source.fn("books", lenient, raw, str(root), run)
+    assert isinstance(again, State) and settled(again) == documents["books"]
+    settled(assemble_corpus.fn(lenient, documents, run))
+    with pytest.raises(MissingSourceError, match=r"no documents for .*books"):
+        assemble_corpus.fn(strict, documents, run)
+
+
+def test_python_and_the_extractor_decide_what_is_made(
+    tmp_path: Path, run: RunContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "data/corpus/c4"
+    folder.mkdir(parents=True)
+    (folder / "a.jsonl").write_text(json.dumps({"text": "A text."}))
+    versions = {"trafilatura": "2.0.0", "justext": "3.0.2"}
+    monkeypatch.setattr(stage, "find_spec", lambda name: name in versions)
+    monkeypatch.setattr(
+        workplace, "installed_version", lambda name: versions.get(name) or version(name)
+    )
+
+    def key(**values: Any) -> tuple[str, str]:
+        parameters = CorpusParameters(allow_missing_sources=True, **values)
+        raw = settled(fingerprint_source.fn("c4", parameters, str(tmp_path / "data"), False, run))
+        documents = settled(prepare_source.fn("c4", parameters, raw, str(tmp_path / "data"), run))
+        return documents.key, settled(assemble_corpus.fn(parameters, {"c4": documents}, run)).key
+
+    before, extracted = key(), key(web_extractor="trafilatura")
+    for name in versions:
+        monkeypatch.setitem(versions, name, "4.0.0")
+        assert key() == before
+        changed = key(web_extractor="trafilatura")
+        assert changed[0] != extracted[0]
+        extracted = changed
+    versions.clear()  # not installed: no page needs it here
+    assert key(web_extractor="trafilatura")[0] != extracted[0]
+    monkeypatch.setattr(platform, "python_version_tuple", lambda: ("3", "11", "99"))
+    assert key() == before
+    monkeypatch.setattr(platform, "python_version_tuple", lambda: ("3", "99", "0"))
+    after = key()
+    assert after[0] != before[0] and after[1] != before[1]
