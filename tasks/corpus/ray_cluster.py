@@ -9,11 +9,12 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from tasks.corpus.execute import WINDOW, Job, LocalExecutor
+from tasks.corpus.same_code import code_identity, require_same_code
 
 
 @dataclass(frozen=True)
@@ -46,10 +47,11 @@ class RayExecutor:
         try:
             limits = replace(self.limits, workers=1, given_up=_elsewhere)
             remote = ray.remote(num_cpus=1, max_retries=3)(_run_one)
+            code = dict(code_identity())
             ahead = int(ray.cluster_resources().get("CPU", 1)) * WINDOW
             pending: deque[Any] = deque()
             for job in jobs:
-                pending.append(remote.remote(job, limits))
+                pending.append(remote.remote(job, limits, code))
                 if len(pending) >= ahead:
                     yield self._result(ray.get(pending.popleft()))
             while pending:
@@ -69,8 +71,17 @@ def _elsewhere(place: tuple[str, int], reason: str) -> None:
     """Replaced on the node: a list there collects what was given up."""
 
 
-def _run_one(job: Job, limits: LocalExecutor) -> tuple[Any, list[tuple[tuple[str, int], str]]]:
-    """One job in a supervised process of this node, and the records given up in it."""
+def _run_one(
+    job: Job, limits: LocalExecutor, code: Mapping[str, str]
+) -> tuple[Any, list[tuple[tuple[str, int], str]]]:
+    """One job in a supervised process of this node, and the records given up in it.
+
+    code: of the machine that started the step.
+
+    Raises:
+        OtherCode: this node has another.
+    """
+    require_same_code(code)
     given_up: list[tuple[tuple[str, int], str]] = []
     own = replace(limits, given_up=lambda place, reason: given_up.append((place, reason)))
     (result,) = own.run([job])

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from tasks.corpus import shards
-from tasks.corpus.execute import InlineExecutor, LocalExecutor
+from tasks.corpus.execute import InlineExecutor, Job, LocalExecutor
 from tasks.corpus.parameters import CorpusParameters
+from tasks.corpus.same_code import OtherCode, code_identity
 from tests.tasks.corpus.test_build import context, files
 from tests.tasks.corpus.test_shards import build, dumps
 
@@ -34,3 +35,12 @@ def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"arriero\[ray\]"):
         choose_executor(CorpusParameters(executor="ray"), context(tmp_path / "c"), [])
+
+
+def test_a_node_with_other_code_refuses() -> None:
+    from tasks.corpus.ray_cluster import _run_one
+
+    job = Job("tests.tasks.corpus.crew:double", {"value": 2})
+    assert _run_one(job, LocalExecutor(1), code_identity()) == (4, [])
+    with pytest.raises(OtherCode, match=r"lxml is .* here and 0\.1 there"):
+        _run_one(job, LocalExecutor(1), {**code_identity(), "lxml": "0.1"})
