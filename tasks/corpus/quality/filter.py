@@ -7,17 +7,16 @@ for passes it unjudged, under a name that says so: "perplexity (off)".
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from tasks.context import StageContext, StageResult, atomic_write_json
 from tasks.corpus.chain import check_chain
 from tasks.corpus.documents import REJECTED_SCHEMA, ParquetFile, document_files, read_documents
+from tasks.corpus.done import put_file
 from tasks.corpus.execute import Executor, InlineExecutor, Job
 from tasks.corpus.funnel import Funnel
 from tasks.corpus.guard import Guard
@@ -30,6 +29,8 @@ PERPLEXITY = "perplexity"
 REFERENCE = "reference"
 OFF = " (off)"
 BATCH = 128
+# A batch ends earlier at this many characters: a worker holds one, beside a row group.
+BATCH_CHARACTERS = 16_000_000
 DOCUMENTS = "documents.parquet"
 REJECTED = "rejected.parquet"
 Row = dict[str, Any]
@@ -135,8 +136,7 @@ def filter_file(
     ):
         for row in read_documents(before) if before.is_file() else ():
             rejected.write(row)
-        rows = read_documents(path)
-        while batch := list(islice(rows, BATCH)):
+        for batch in _batches(read_documents(path)):
             passed: list[tuple[Row, Row]] = []
             for row in batch:
                 meta = json.loads(row["meta"])
@@ -157,6 +157,20 @@ def filter_file(
     said["documents"] = output.documents
     rows_of_funnel = [row for row in funnel.rows() if row["filter"] != "read"]
     return {**said, "funnel": rows_of_funnel, "licenses": dict(sorted(licenses.items()))}
+
+
+def _batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    """Rows, ``BATCH`` at a time or ``BATCH_CHARACTERS`` of text."""
+    held: list[Row] = []
+    characters = 0
+    for row in rows:
+        held.append(row)
+        characters += len(row["text"])
+        if len(held) == BATCH or characters >= BATCH_CHARACTERS:
+            yield held
+            held, characters = [], 0
+    if held:
+        yield held
 
 
 def write_filtered(
@@ -180,8 +194,8 @@ def write_filtered(
         licenses.update(said["licenses"])
         total.update({unit: said[unit] for unit in total})
         if said["documents"]:
-            _link(folder / DOCUMENTS, context.out / "documents" / name)
-        _link(folder / REJECTED, context.out / "rejected" / name)
+            put_file(folder / DOCUMENTS, context.out / "documents" / name)
+        put_file(folder / REJECTED, context.out / "rejected" / name)
     written = {unit: total[unit] for unit in ("documents", "characters", "bytes")}
     rows = funnel_rows + [row for row in funnel.rows() if row["filter"] != "read"]
     check_chain(rows, written)
@@ -277,12 +291,6 @@ def _extended(rows: list[Row], by_name: Mapping[str, list[Row]]) -> list[Row]:
             *({"shard": shard, **row} for row in by_name.get(f"{shard:05d}.parquet", [])),
         )
     ]
-
-
-def _link(old: Path, new: Path) -> None:
-    """The same file under another name; work and output lie in the store, so nothing is copied."""
-    new.parent.mkdir(parents=True, exist_ok=True)
-    os.link(old, new)
 
 
 def _json(path: Path) -> Any:

@@ -167,7 +167,10 @@ def draw_examples(pools: Mapping[str, Pool], most: int) -> list[Example]:
 
 def hold_out(examples: Sequence[Example], share: float, seed: int) -> NDArray[np.bool_]:
     """Which examples are held out: whole sites, in the order of their hashes, until each class has
-    ``share`` of its pages out."""
+    ``share`` of its pages out.
+
+    A site that alone has more of a class stays in training: the classifier learns from it.
+    """
     wanted = {
         cited: share * sum(example.cited is cited for example in examples)
         for cited in (True, False)
@@ -179,6 +182,8 @@ def hold_out(examples: Sequence[Example], share: float, seed: int) -> NDArray[np
     out = {True: 0, False: 0}
     for site in sorted(sites, key=lambda site: document_hash(seed, str(site))):
         pages = sites[site]
+        if any(pages[cited] > max(1.0, wanted[cited]) for cited in out):
+            continue
         if any(pages[cited] and out[cited] < wanted[cited] for cited in out):
             held.add(site)
             for cited in out:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -82,8 +83,10 @@ def filter_pages(
     from tasks.corpus.quality.kenlm import installed_module
 
     def build(inputs: dict[str, Path], context: StageContext) -> StageResult:
-        executor = choose_executor(corpus or CorpusParameters(workers=1), context, [])
-        return filter_documents(inputs, parameters, context, executor)
+        given_up: list[str] = []
+        executor = choose_executor(corpus or CorpusParameters(workers=1), context, given_up)
+        result = filter_documents(inputs, parameters, context, executor)
+        return replace(result, notes=[*result.notes, *given_up])
 
     return run_stage(
         QUALITY,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -239,3 +241,47 @@ def test_a_page_that_was_given_up_is_counted_with_its_reason(pages: Path, tmp_pa
     assert said["funnel"][0]["rejected"] == {"bucket tail": 1, "too slow": 1}
     last = [row["id"] for row in read_documents(tmp_path / "rejected.parquet")]
     assert "commoncrawl:00002" in last
+
+
+def test_files_are_copied_where_the_store_has_no_links(
+    pages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*names: object) -> None:
+        raise OSError(errno.EPERM, "no links here")
+
+    _, one = run(pages, JUDGES, tmp_path / "one")
+    monkeypatch.setattr(os, "link", refuse)
+    _, two = run(pages, JUDGES, tmp_path / "two")
+    for path in (path for path in one.rglob("*.parquet") if path.is_file()):
+        assert path.read_bytes() == (two / path.relative_to(one)).read_bytes()
+
+
+def test_few_long_pages_are_held_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch is as many characters as it may be, or one page: whole row groups of them fit."""
+    monkeypatch.setattr(quality_filter, "BATCH_CHARACTERS", 5_000)
+    texts = ["a " * (2_000 if n % 3 else 40) for n in range(30)]
+    pages = write_artifact(
+        tmp_path / "pages",
+        [page(n, f"{n} {text}", f"http://x/{n}") for n, text in enumerate(texts)],
+    )
+    held: list[int] = []
+
+    class Noting(Vowels):
+        def score(self, starts: Iterable[str]) -> Any:
+            held.append(len(list(starts)))
+            return super().score(starts)
+
+    models = replace(JUDGES, classifier=Noting(), languages={}, cutoffs={})
+    (tmp_path / "out").mkdir()
+    said = filter_file(
+        pages, "00000.parquet", models, QualityParameters(), Guard(), tmp_path / "out"
+    )
+    assert said["documents"] == 30 == sum(held) and max(held) <= 3
+    (tmp_path / "more").mkdir()
+    monkeypatch.setattr(quality_filter, "BATCH_CHARACTERS", 10_000_000)
+    again = filter_file(
+        pages, "00000.parquet", models, QualityParameters(), Guard(), tmp_path / "more"
+    )
+    assert again == said and held[-1] == 30
+    one, two = (tmp_path / name / "documents.parquet" for name in ("out", "more"))
+    assert one.read_bytes() == two.read_bytes()

@@ -111,3 +111,15 @@ def test_sites_are_held_out_whole() -> None:
     assert 20 <= held[cited].sum() <= 30 and 20 <= held[~cited].sum() <= 30
     assert list(held) == list(references.hold_out(examples, 0.2, seed=0))
     assert list(held) != list(references.hold_out(examples, 0.2, seed=1))
+
+
+def test_a_large_site_stays_in_training() -> None:
+    """One site with most of the pages: held out, it would leave next to nothing to learn from."""
+    large = [Example(f"a{n}", n % 2 == 0, n, site=0) for n in range(160)]
+    small = [Example(f"b{n}", n % 2 == 0, n, site=1 + n // 2) for n in range(40)]
+    cited = np.array([example.cited for example in large + small])
+    for seed in range(8):
+        held = references.hold_out(large + small, 0.1, seed)
+        assert not held[:160].any()
+        assert held[cited].sum() == held[~cited].sum() == 10
+    assert not references.hold_out(large, 0.2, seed=0).any()

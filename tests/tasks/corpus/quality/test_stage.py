@@ -11,6 +11,8 @@ from prefect.states import State
 
 from registry import runs
 from registry.artifacts import ArtifactRef, Kind, recipe_key
+from tasks.corpus import executors
+from tasks.corpus.execute import InlineExecutor
 from tasks.corpus.quality import kenlm, language_models
 from tasks.corpus.quality.parameters import QualityParameters
 from tasks.corpus.quality.stage import filter_pages, train_quality_models
@@ -86,3 +88,19 @@ def test_models_made_without_kenlm_are_not_found_where_it_is(
         off = train_quality_models.fn(SMALL, made["wikipedia"], made["pages"], None, run)
         keys.add(settled(off).key)
     assert len(keys) == 1
+
+
+def test_a_page_that_was_given_up_is_in_the_notes(
+    place: Workplace,
+    run: RunContext,
+    made: dict[str, ArtifactRef],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def choose(parameters: object, context: object, given_up: list[str]) -> InlineExecutor:
+        given_up.append("a.wet, record 7: took longer than 120 s; given up.")
+        return InlineExecutor()
+
+    monkeypatch.setattr(executors, "choose_executor", choose)
+    models = settled(train_quality_models.fn(SMALL, made["wikipedia"], made["pages"], None, run))
+    filtered = settled(filter_pages.fn(QualityParameters(), made["pages"], models, run))
+    assert any("a.wet, record 7" in note for note in place.store.manifest(filtered).notes)
