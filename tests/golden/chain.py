@@ -135,6 +135,8 @@ class _Chain:
         from tasks.corpus.quality.parameters import QualityModelParameters, QualityParameters
         from tasks.corpus.quality.stage import filter_pages, train_quality_models
         from tasks.corpus.stage import assemble_corpus, fingerprint_source, prepare_source
+        from tasks.evaluation.parameters import EvaluationParameters
+        from tasks.evaluation.stage import fingerprint_bench
 
         parameters = CorpusParameters(workers=1, validation_fraction=0.1, keep_rejected=True)
         documents = {}
@@ -156,7 +158,15 @@ class _Chain:
         documents["commoncrawl"] = self.keep(
             filter_pages.fn(QualityParameters(), documents["commoncrawl"], models, self.run)
         )
-        return self.keep(assemble_corpus.fn(parameters, documents, self.run))
+        # Not kept: evaluation's listing, of fewer benchmarks, is the one of this name.
+        wanted = EvaluationParameters(benchmarks=parameters.decontamination_benchmarks)
+        bench = settled(fingerprint_bench.fn(wanted, self.root, False, self.run))
+        corpus = self.keep(assemble_corpus.fn(parameters, documents, self.run, bench, self.root))
+        path = open_workplace().store.path(corpus) / "contamination.json"
+        report = json.loads(path.read_text(encoding="utf-8"))
+        found = report["benchmarks"]["piqa"]
+        assert report["documents"] and (found["contaminated"], found["checked"]) == (1, 2)
+        return corpus
 
     def tokens(self, corpus: ArtifactRef) -> tuple[ArtifactRef, ArtifactRef, ArtifactRef]:
         from tasks.tokens.parameters import TokenizerParameters, TokensParameters

@@ -290,7 +290,11 @@ def write_stackexchange(folder: Path) -> None:
 
 
 def write_bench(folder: Path) -> None:
-    """Items of four protocols: endings, yes or no, letters with shots, a generated answer."""
+    """Items of four protocols: endings, yes or no, letters with shots, a generated answer.
+
+    A fifth benchmark is only looked for in the documents: an item whose goal two sentences of an
+    article are, one that no document holds, one too short to be looked for.
+    """
     endings = [
         {
             "activity_label": "Travelling",
@@ -327,6 +331,12 @@ def write_bench(folder: Path) -> None:
         for n in range(12)
     ]
     put(folder / "triviaqa" / "triviaqa_sm_sub.jsonl", json_lines(answers))
+    goals = [paragraph("wiki", 3, sentences=2), "How to read thirteen words " * 4, "Carry it."]
+    solutions = {"sol1": "with a mule", "sol2": "without one"}
+    put(
+        folder / "piqa" / "valid.jsonl", json_lines([{"goal": goal, **solutions} for goal in goals])
+    )
+    put(folder / "piqa" / "valid-labels.lst", "0\n" * len(goals))
 
 
 def write_instructions(folder: Path) -> None:
