@@ -8,9 +8,11 @@ on the executor. Local processes are supervised: see :mod:`tasks.corpus.guard`.
 from __future__ import annotations
 
 import fcntl
+import glob
 import importlib
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -130,10 +132,12 @@ def _crew_folder(scratch: Path | None) -> Iterator[Path]:
     """A folder for the files of a crew and of its workers, whatever they leave in it.
 
     Those of supervisors that were killed are removed from ``scratch``: nobody holds their lock.
+    Only this machine's, whose locks it can see on any file system.
     """
+    prefix = f"{_CREW}{platform.node()}-"
     if scratch is not None:
         scratch.mkdir(parents=True, exist_ok=True)
-        for left in sorted(scratch.glob(f"{_CREW}*/{_LOCK}")):
+        for left in sorted(scratch.glob(f"{glob.escape(prefix)}*/{_LOCK}")):
             with suppress(FileNotFoundError), left.open("rb") as handle:
                 try:
                     fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -142,7 +146,7 @@ def _crew_folder(scratch: Path | None) -> Iterator[Path]:
                 shutil.rmtree(left.parent, ignore_errors=True)
     with (
         tempfile.TemporaryDirectory(
-            prefix=_CREW, dir=scratch, ignore_cleanup_errors=True
+            prefix=prefix, dir=scratch, ignore_cleanup_errors=True
         ) as folder,
         (Path(folder) / _LOCK).open("wb") as lock,
     ):

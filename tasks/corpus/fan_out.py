@@ -96,7 +96,7 @@ def run_group(
     jobs = [row_job(row, store, data) for row in open_rows]
     for job in jobs:
         _require_data(job)
-    own = replace(executor, scratch=executor.scratch or place / f"scratch-{group}")
+    own = replace(executor, scratch=executor.scratch or place.parent / "scratch")
     with _beating(beat_file(place, group)):
         for row, result in zip(open_rows, own.run(jobs), strict=True):
             atomic_write_json(place / f"result-{row['number']}.json", result)

@@ -217,5 +217,8 @@ def test_what_a_killed_supervisor_leaves_goes_at_the_next_start(tmp_path: Path) 
     parent.send_signal(signal.SIGKILL)
     parent.wait()
     time.sleep(1.0)  # its worker ends with it
+    elsewhere = scratch / "workers-another.machine-x"  # whose locks need not be seen here
+    elsewhere.mkdir()
+    (elsewhere / "lock").touch()
     assert list(LocalExecutor(1, scratch=scratch).run(doubles(1))) == [0]
-    assert not list(scratch.iterdir())
+    assert list(scratch.iterdir()) == [elsewhere]
