@@ -138,7 +138,7 @@ def _crew_folder(scratch: Path | None) -> Iterator[Path]:
     if scratch is not None:
         scratch.mkdir(parents=True, exist_ok=True)
         for left in sorted(scratch.glob(f"{glob.escape(prefix)}*/{_LOCK}")):
-            with suppress(FileNotFoundError), left.open("rb") as handle:
+            with suppress(FileNotFoundError), left.open("r+b") as handle:
                 try:
                     fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
