@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +23,7 @@ __all__ = [
     "Funnel",
     "ParquetFile",
     "document_files",
+    "read_chosen",
     "read_documents",
     "write_documents",
 ]
@@ -159,3 +160,22 @@ def read_documents(path: Path, columns: Sequence[str] | None = None) -> Iterator
         for group in range(file.num_row_groups):
             for batch in file.iter_batches(ROW_GROUP, row_groups=[group], columns=columns):
                 yield from batch.to_pylist()
+
+
+def read_chosen(
+    path: Path,
+    columns: Sequence[str],
+    by: Sequence[str],
+    chosen: Callable[[dict[str, Any]], bool],
+) -> Iterator[dict[str, Any]]:
+    """Rows of a documents file that are ``chosen`` by their columns ``by``, in order.
+
+    The other columns are read of those row groups alone that hold one.
+    """
+    with pq.ParquetFile(path) as file:
+        for group in range(file.num_row_groups):
+            rows = file.read_row_group(group, columns=list(by)).to_pylist()
+            places = [place for place, row in enumerate(rows) if chosen(row)]
+            if places:
+                held = file.read_row_group(group, columns=list(columns))
+                yield from held.take(pa.array(places, pa.int64())).to_pylist()

@@ -4,20 +4,35 @@ from __future__ import annotations
 
 import heapq
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tasks.context import StageContext
-from tasks.corpus.documents import read_documents
-from tasks.corpus.quality.kenlm import find_programs, missing
-from tasks.corpus.quality.ngrams import document_hash, measure_text, train_language
+from tasks.corpus.documents import read_chosen, read_documents
+from tasks.corpus.done import put_file
+from tasks.corpus.quality.kenlm import Kenlm, find_programs, missing
+from tasks.corpus.quality.ngrams import (
+    LanguageText,
+    document_hash,
+    measure_text,
+    train_language,
+)
 from tasks.corpus.quality.normalise import normalised_segments
 from tasks.corpus.quality.parameters import QualityModelParameters
 from tasks.corpus.quality.part import Part
-from tasks.corpus.quality.perplexity import FOLDER, Cutoffs, LanguageModel, cutoffs_of
+from tasks.corpus.quality.perplexity import (
+    FOLDER,
+    NGRAMS,
+    PIECES,
+    Cutoffs,
+    LanguageModel,
+    cutoffs_of,
+)
+from tasks.corpus.steps import once
 
 DECILES = range(10, 100, 10)
 
@@ -37,45 +52,34 @@ def train_language_models(
     if programs is None or missing(programs):
         part.off = missing(programs)
         return part, {}
-    wanted = {row["language"] for path in pages for row in read_documents(path, ["language"])}
-    texts = measure_text(wikipedia, wanted, parameters.seed)
-    cutoffs: dict[str, Cutoffs] = {}
-    scratch = context.work / "ngrams"
+    chosen = lowest_hashes(pages, parameters.cutoff_pages, parameters.seed)
+    texts = measure_text(wikipedia, set(chosen), parameters.seed)
+    models: dict[str, LanguageModel] = {}
     for number, (language, text) in enumerate(texts.items()):
         row: dict[str, Any] = {"documents": text.documents, "bytes": text.bytes}
         part.report[language] = row
         if text.bytes < parameters.minimum_bytes:
             row["off"] = f"{text.bytes} bytes of Wikipedia, {parameters.minimum_bytes} are wanted"
             continue
-        chosen = _lowest_hashes(pages, language, parameters.cutoff_pages, parameters.seed)
-        if len(chosen) < parameters.cutoff_minimum:
-            row["off"] = f"{len(chosen)} crawl pages, {parameters.cutoff_minimum} are wanted"
+        found = len(chosen[language])
+        if found < parameters.cutoff_minimum:
+            row["off"] = f"{found} crawl pages, {parameters.cutoff_minimum} are wanted"
             continue
         context.progress(0.7 * number / len(texts), f"n-grams of {language}")
-        out = context.out / FOLDER / language
-        log = context.logs / f"kenlm-{language}.txt"
-        shutil.rmtree(scratch, ignore_errors=True)
-        try:
-            row |= train_language(
-                wikipedia, language, text, parameters, programs, out, scratch, log
-            )
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+        row |= _trained(wikipedia, language, text, parameters, programs, context)
         if row["vocabulary"] < parameters.vocabulary:
             part.notes.append(
                 f"quality: the text of {language} allows {row['vocabulary']} pieces, not"
                 f" {parameters.vocabulary}."
             )
-        model = LanguageModel(out)
-        perplexity_N = np.array([
-            model.perplexity(normalised_segments(text))
-            for text in _texts(pages, language, chosen)
-        ])  # fmt: skip
+        models[language] = LanguageModel(context.out / FOLDER / language)
+    cutoffs: dict[str, Cutoffs] = {}
+    for language, perplexity_N in _perplexities(pages, chosen, models).items():
         cutoffs[language] = cutoffs_of(
             perplexity_N, parameters.head_percentile, parameters.middle_percentile
         )
         deciles = np.percentile(perplexity_N, list(DECILES))
-        row["deciles"] = [round(float(value), 1) for value in deciles]
+        part.report[language]["deciles"] = [round(float(value), 1) for value in deciles]
     off = [f"{name}: {row['off']}" for name, row in part.report.items() if "off" in row]
     if not cutoffs:
         part.off = "no language has the text and the pages (" + ("; ".join(off) or "none") + ")"
@@ -84,19 +88,66 @@ def train_language_models(
     return part, cutoffs
 
 
-def _lowest_hashes(files: Sequence[Path], language: str, most: int, seed: int) -> set[str]:
-    """Ids of the language's pages with the lowest hashes, at most ``most``."""
-    ids = (
-        (document_hash(seed, row["id"]), row["id"])
-        for path in files
-        for row in read_documents(path, ["id", "language"])
-        if row["language"] == language
-    )
-    return {identity for _, identity in heapq.nsmallest(most, ids)}
+def _trained(
+    wikipedia: Sequence[Path],
+    language: str,
+    text: LanguageText,
+    parameters: QualityModelParameters,
+    programs: Kenlm,
+    context: StageContext,
+) -> dict[str, Any]:
+    """The model of one language to ``context.out``; its counts.
+
+    It is made once, in the work folder: an attempt goes on with the languages that are there.
+    """
+    scratch = context.work / "ngrams"
+    log = context.logs / f"kenlm-{language}.txt"
+
+    def make(out: Path) -> dict[str, Any]:
+        shutil.rmtree(scratch, ignore_errors=True)
+        try:
+            return dict(
+                train_language(wikipedia, language, text, parameters, programs, out, scratch, log)
+            )
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+    made = context.work / FOLDER / language
+    counts = once(made, make)
+    for name in (PIECES, NGRAMS):
+        put_file(made / name, context.out / FOLDER / language / name)
+    return counts
 
 
-def _texts(files: Sequence[Path], language: str, chosen: set[str]) -> Iterator[str]:
+def lowest_hashes(files: Sequence[Path], most: int, seed: int) -> dict[str, set[str]]:
+    """By language: ids of the pages with the lowest hashes, at most ``most``; in one pass."""
+    heaps: dict[str, list[tuple[int, str]]] = {}
     for path in files:
-        for row in read_documents(path, ["id", "language", "text"]):
-            if row["language"] == language and row["id"] in chosen:
-                yield row["text"]
+        for row in read_documents(path, ["id", "language"]):
+            heap = heaps.setdefault(row["language"], [])
+            # heapq keeps the smallest on top; the greatest hash must go, so hashes are negated.
+            entry = (-document_hash(seed, row["id"]), row["id"])
+            if len(heap) < most:
+                heapq.heappush(heap, entry)
+            else:
+                heapq.heappushpop(heap, entry)
+    return {language: {identity for _, identity in heap} for language, heap in heaps.items()}
+
+
+def _perplexities(
+    files: Sequence[Path],
+    chosen: Mapping[str, Set[str]],
+    models: Mapping[str, LanguageModel],
+) -> dict[str, NDArray[np.float64]]:
+    """By language: the perplexity of each chosen page, in one pass."""
+    found: dict[str, list[float]] = {language: [] for language in models}
+
+    def judged(row: dict[str, str]) -> bool:
+        return row["language"] in models and row["id"] in chosen[row["language"]]
+
+    for path in files if models else ():
+        for row in read_chosen(path, ["language", "text"], ["id", "language"], judged):
+            language = row["language"]
+            perplexity = models[language].perplexity(normalised_segments(row["text"]))
+            found[language].append(perplexity)
+    return {language: np.array(values) for language, values in found.items()}

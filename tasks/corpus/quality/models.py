@@ -7,6 +7,7 @@ An artifact of them holds ``models.json`` (what is on, and why not), ``cutoffs.j
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -55,6 +56,7 @@ def build_models(
     atomic_write_json(context.out / CUTOFFS, {k: asdict(v) for k, v in cutoffs.items()})
     report = {"perplexity": judged.report, "reference": reference.report}
     atomic_write_json(context.out / REPORT, report)
+    shutil.rmtree(context.work / perplexity.FOLDER, ignore_errors=True)
     return StageResult(
         counts={
             "languages": sorted(cutoffs),

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from tasks.context import atomic_write_bytes
-from tasks.corpus.documents import read_documents
+from tasks.corpus.documents import read_chosen, read_documents
 from tasks.corpus.quality.kenlm import Kenlm
 from tasks.corpus.quality.normalise import normalised, normalised_segments, segments
 from tasks.corpus.quality.parameters import QualityModelParameters
@@ -71,10 +71,13 @@ def measure_text(files: Sequence[Path], languages: set[str], seed: int) -> dict[
 
 def articles(files: Sequence[Path], language: str, greatest: int, seed: int) -> Iterator[str]:
     """Texts of the language's articles with a hash up to ``greatest``, in the files' order."""
+
+    def chosen(row: dict[str, str]) -> bool:
+        return row["language"] == language and document_hash(seed, row["id"]) <= greatest
+
     for path in files:
-        for row in read_documents(path, ["id", "language", "text"]):
-            if row["language"] == language and document_hash(seed, row["id"]) <= greatest:
-                yield row["text"]
+        for row in read_chosen(path, ["text"], ["id", "language"], chosen):
+            yield row["text"]
 
 
 def train_pieces(texts: Iterable[str], parameters: QualityModelParameters) -> bytes:
@@ -135,7 +138,7 @@ def train_language(
     """
     import sentencepiece
 
-    out.mkdir(parents=True)
+    out.mkdir(parents=True, exist_ok=True)
     scratch.mkdir(parents=True, exist_ok=True)
     seed = parameters.seed
     greatest = text.greatest_hash(parameters.sentencepiece_bytes)

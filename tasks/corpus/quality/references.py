@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.corpus.documents import read_documents
+from tasks.corpus.documents import read_chosen, read_documents
 from tasks.corpus.quality.ngrams import document_hash
 
 # Citations of pages that are gone name a copy in an archive: the page itself is meant.
@@ -194,10 +194,8 @@ def hold_out(examples: Sequence[Example], share: float, seed: int) -> NDArray[np
 def texts_of(files: Iterable[Path], wanted: Mapping[str, int]) -> Iterator[tuple[int, str]]:
     """(number, text) of the documents whose id ``wanted`` maps to a number, in file order."""
     for path in files:
-        for row in read_documents(path, ["id", "text"]):
-            number = wanted.get(row["id"])
-            if number is not None:
-                yield number, row["text"]
+        for row in read_chosen(path, ["id", "text"], ["id"], lambda row: row["id"] in wanted):
+            yield wanted[row["id"]], row["text"]
 
 
 def _lowest(heap: list[tuple[int, str, int]], number: int, *, cited: bool) -> list[Example]:

@@ -6,13 +6,15 @@ import json
 import math
 import random
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from tasks.corpus.documents import document_files, read_documents
-from tasks.corpus.quality import perplexity
+from tasks.corpus.quality import language_models, perplexity
 from tasks.corpus.quality.filter import filter_documents
 from tasks.corpus.quality.models import build_models, load_models
 from tasks.corpus.quality.normalise import normalised_segments
@@ -146,3 +148,71 @@ def test_the_filter_keeps_head_and_middle(
     funnel = json.loads((context.out / "funnel.json").read_text())
     assert [row["filter"] for row in funnel[-2:]] == ["perplexity", "reference (off)"]
     assert funnel[-2]["rejected"] == {"bucket tail": 16}
+
+
+def two_languages(folder: Path) -> dict[str, Path]:
+    """Wikipedia and pages of two languages, in files and row groups of their own."""
+    articles, pages = [], []
+    for first, language in ((0, "en"), (1000, "fr")):
+        articles.append(
+            [article(first + n, prose(KNOWLEDGE, first + n), (), language) for n in range(40)]
+        )
+        pages.append(
+            [
+                page(first + n, prose((KNOWLEDGE, SALE)[n % 2], first + n), "", language=language)
+                for n in range(30)
+            ]
+        )
+    return {
+        "wikipedia": write_artifact(folder / "wikipedia", *articles),
+        "pages": write_artifact(folder / "pages", pages[0] + pages[1]),
+    }
+
+
+def test_an_ended_training_goes_on_with_the_languages_that_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = two_languages(tmp_path)
+    build_models(inputs, WANTED, whole := context_in(tmp_path / "whole"))
+    trained: list[str] = []
+    real = language_models.train_language
+
+    def ending(limit: int) -> None:
+        def train(files: Any, language: str, *more: Any) -> Any:
+            if len(trained) == limit:
+                raise KeyboardInterrupt
+            trained.append(language)
+            return real(files, language, *more)
+
+        monkeypatch.setattr(language_models, "train_language", train)
+
+    context = context_in(tmp_path / "ended")
+    ending(1)
+    with pytest.raises(KeyboardInterrupt):
+        build_models(inputs, WANTED, context)
+    again = replace(context, out=tmp_path / "again")
+    again.out.mkdir()
+    ending(9)
+    build_models(inputs, WANTED, again)
+    assert trained == ["en", "fr"]
+    for path in (path for path in whole.out.rglob("*") if path.is_file()):
+        name = path.relative_to(whole.out)
+        if name.parts[0] != "logs":
+            assert path.read_bytes() == (again.out / name).read_bytes(), name
+
+
+def test_pages_are_gone_through_once_for_all_languages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = two_languages(tmp_path)
+    read: list[str] = []
+    real = pq.ParquetFile.__init__
+
+    def noted(file: pq.ParquetFile, source: Any, *more: Any, **options: Any) -> None:
+        read.append(str(source))
+        real(file, source, *more, **options)
+
+    monkeypatch.setattr(pq.ParquetFile, "__init__", noted)
+    build_models(inputs, WANTED, context_in(tmp_path / "models"))
+    # To choose those that the cut-offs are taken on, and to judge them.
+    assert sum(name.startswith(str(inputs["pages"])) for name in read) == 2
