@@ -107,11 +107,6 @@ def signed(texts: Sequence[str], seed: int) -> Rows:
     return rows
 
 
-def band_keys(texts: Sequence[str], seed: int) -> NDArray[np.uint64]:
-    """(texts, 32): key of every band of every text's signature; EMPTY for texts without words."""
-    return _band_keys(filled(signatures(texts, seed)))
-
-
 def estimated_similarity(one_P: Rows, other_P: Rows) -> NDArray[np.float64]:
     """(pairs,): Jaccard similarity by the bins that one of a pair has, chance matches taken off.
 

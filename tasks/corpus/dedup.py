@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -44,18 +44,8 @@ class SeenTexts:
         return True
 
 
-def write_digests(path: Path, digests: Iterable[bytes]) -> int:
-    """Write 16-byte digests one after the other; returns how many."""
-    rows = 0
-    with path.open("wb") as handle:
-        for digest in digests:
-            handle.write(digest)
-            rows += 1
-    return rows
-
-
 def leading_digests(path: Path, some: slice) -> NDArray[np.uint64]:
-    """The first 8 bytes of some of a file's digests (see :func:`write_digests`), as numbers."""
+    """The first 8 bytes of some of a file's digests, as numbers."""
     pairs = np.fromfile(
         path, dtype=">u8", count=2 * (some.stop - some.start), offset=DIGEST_BYTES * some.start
     )
@@ -70,7 +60,8 @@ def first_of_files(
     First is in the order of the files, then of their rows. The masks do not depend on the memory.
 
     Args:
-        files: see :func:`write_digests`; of shards in order, of sources in order of precedence.
+        files: 16-byte digests one after the other (see :func:`text_digest`); of shards in order,
+            of sources in order of precedence.
         folder: for temporary files (24 bytes a row) and ``first``, which the masks map: a byte a
             row that the system may put out of memory. Remove it after the result.
         memory_mb: what is held of a partition, at most.

@@ -31,15 +31,11 @@ def shingle_hashes(text: str, seed: int) -> NDArray[np.uint64]:
     return sorted_S[first_S]
 
 
-def signature(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """One-permutation MinHash: the least hash in each of 256 bins of the hash range, else EMPTY."""
-    signature_B = np.full(BINS, EMPTY)
-    np.minimum.at(signature_B, (hashes >> _SHIFT).astype(np.int64), hashes)
-    return signature_B
-
-
 def signatures(texts: Sequence[str], seed: int) -> NDArray[np.uint64]:
-    """(texts, 256): :func:`signature` of every text, many texts in one pass."""
+    """(texts, 256): one-permutation MinHash, the least hash in each of 256 bins of the hash range.
+
+    EMPTY where there is none. Many texts are hashed in one pass.
+    """
     signature_DB = np.full((len(texts), BINS), EMPTY)
     for start, stop in _groups(texts):
         shingle_S, text_S = _shingles(texts[start:stop], seed)

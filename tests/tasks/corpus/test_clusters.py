@@ -10,7 +10,7 @@ import pytest
 
 from tasks.corpus import clusters, partitions, shingles
 from tasks.corpus.assemble import build_corpus
-from tasks.corpus.clusters import BANDS, band_keys, cluster, sign_file
+from tasks.corpus.clusters import BANDS, cluster, sign_file, signed
 from tasks.corpus.documents import Document, write_documents
 from tasks.corpus.parameters import CorpusParameters
 from tests.tasks.corpus.artifacts import split_in
@@ -38,11 +38,11 @@ def changed(words: list[str], every: int, seed: int = 0) -> str:
 
 
 def labels(folder: Path, texts: list[str], **options: int) -> list[int]:
-    signed, place = folder / "signed", folder / "work"
+    path, place = folder / "signed", folder / "work"
     place.mkdir(exist_ok=True)
-    assert sign_file(texts, 0, signed) == len(texts)
-    found: list[int] = cluster([signed], place, **options).tolist()
-    assert [path.name for path in place.iterdir()] == ["labels"]
+    assert sign_file(texts, 0, path) == len(texts)
+    found: list[int] = cluster([path], place, **options).tolist()
+    assert [made.name for made in place.iterdir()] == ["labels"]
     return found
 
 
@@ -88,7 +88,7 @@ def test_recall_at_the_similarity_named() -> None:
             own = round((600 - shared) / 2)
             common = prose(seed, shared)
             pair = [" ".join(common + prose(seed + n * 10**6, own)) for n in (1, 2)]
-            keys = band_keys(pair, 0)
+            keys = signed(pair, 0)["band"]
             hits[similarity] += bool((keys[0] == keys[1]).any())
     assert hits[0.8] >= 195 and hits[0.5] <= 60
     assert BANDS * 8 == shingles.BINS

@@ -38,11 +38,20 @@ def test_shingles_are_sets_in_order_of_words() -> None:
     assert hashes("one two") != set(shingles.shingle_hashes("one two", 2).tolist())
 
 
+def signature(text: str, seed: int) -> list[int]:
+    """The least hash of a text in each bin."""
+    least = [int(shingles.EMPTY)] * shingles.BINS
+    for value in shingles.shingle_hashes(text, seed).tolist():
+        place = value * shingles.BINS >> 64
+        least[place] = min(least[place], value)
+    return least
+
+
 def test_signatures_of_a_batch_are_those_of_its_texts(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = ["", "two words", " ".join(prose(1, 3000)), "é " * 400, "x" * 500, "\ud800 one"]
     batch = shingles.signatures(texts, 5)
-    for text, signature in zip(texts, batch, strict=True):
-        assert (shingles.signature(shingles.shingle_hashes(text, 5)) == signature).all()
+    for text, found in zip(texts, batch, strict=True):
+        assert signature(text, 5) == found.tolist()
     monkeypatch.setattr(words, "PIECE", 300)  # texts in pieces: the same words, but for one
     pieces = shingles.signatures(texts, 5)
     assert (pieces[:4] == batch[:4]).all() and (pieces[5] == batch[5]).all()
