@@ -178,7 +178,7 @@ def build_tokenizer(
         quotas,
         parameters.seed,
         context.work / "sample",
-        executor or executor_of(parameters, context, len(files), files),
+        executor or executor_of(parameters, context, len(files), files, reading=True),
         lambda done, jobs: context.progress(
             0.3 * done / jobs, f"choosing documents: {done} of {jobs} files"
         ),

@@ -90,6 +90,8 @@ def test_the_parameters_choose_and_are_no_part_of_the_recipe(tmp_path: Path) -> 
     chosen = executor_of(TokensParameters(workers=3), context, 8, [large])
     assert isinstance(chosen, LocalExecutor) and chosen.workers == 3
     assert isinstance(executor_of(TokensParameters(workers=3), context, 8, [small]), InlineExecutor)
+    alone = executor_of(TokensParameters(workers=3), context, 8, [large], reading=True)
+    assert isinstance(alone, InlineExecutor)
     form = {"executor": "prefect", "shard_groups": 5, "workers": 2, "ray_address": "ray://there:1"}
     spread = executor_of(TokensParameters.model_validate(form), context, 8, [small])
     assert isinstance(spread, PrefectExecutor) and spread.groups == 5
