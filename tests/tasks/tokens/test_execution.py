@@ -18,6 +18,7 @@ from tasks.tokens.execution import executor_of
 from tasks.tokens.parameters import TokenizerParameters, TokensParameters
 from tasks.tokens.shards import build_tokens
 from tasks.tokens.tokenizer import build_tokenizer
+from tests.tasks.corpus.test_fan_out import Server, install
 from tests.tasks.tokens.corpora import SMALL, tree_hash, write_corpus
 
 ONE = TokensParameters(workers=1)
@@ -70,6 +71,23 @@ def test_machines_that_share_the_store_make_the_same(
     assert tree_hash(tokenizer) == tree_hash(built["tokenizer"])
     assert tree_hash(tokens) == tree_hash(built["tokens"])
     assert len(machines.sent) > 6 and not any(str(tmp_path) in row for row in machines.sent)
+
+
+def test_runs_of_the_deployment_make_the_same(
+    built: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = store_of(tmp_path / "store")
+    server = Server(store)
+    install(monkeypatch, server)
+    corpus = store / "artifacts" / "corpus"
+    form = {**SMALL.model_dump(), "executor": "prefect", "shard_groups": 3}
+    one, two = place(store, "tokenizer"), place(store, "tokens")
+    build_tokenizer(TokenizerParameters.model_validate(form), corpus, one)
+    assert len(server.runs) == 3
+    build_tokens(TokensParameters(executor="prefect", shard_groups=2), corpus, one.out, two)
+    assert len(server.runs) == 5
+    assert tree_hash(one.out) == tree_hash(built["tokenizer"])
+    assert tree_hash(two.out) == tree_hash(built["tokens"])
 
 
 @pytest.mark.ray
