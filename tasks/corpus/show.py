@@ -70,9 +70,15 @@ def describe_document(
 
 
 def _find(folder: Path, wanted: ds.Expression) -> dict[str, Any] | None:
-    """The first row of a folder's files that is wanted; files are scanned in order."""
+    """The first row of a folder's files that is wanted; files are scanned in order.
+
+    By the columns that are asked for alone: the texts are read of the file that holds the row.
+    """
     for path in sorted(folder.glob("*.parquet")):
-        rows = ds.dataset(path).scanner(filter=wanted, batch_size=1024).head(1).to_pylist()
+        file = ds.dataset(path)
+        if not file.scanner(columns=["id"], filter=wanted).head(1).num_rows:
+            continue
+        rows = file.scanner(filter=wanted, batch_size=1024).head(1).to_pylist()
         if rows:
             found: dict[str, Any] = rows[0]
             return found

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+import pyarrow.dataset as ds
 import pytest
 
 from tasks.corpus.assemble import build_corpus
@@ -52,3 +54,26 @@ def test_unknown_ids_and_documents_without_a_corpus(stages: list[tuple[str, Path
     row = next(documents_in(stages[1][1]))
     story = describe_document(row["id"], "c4", stages[1:])
     assert story is not None and story.fate == "documents"
+
+
+def test_texts_are_read_of_the_file_alone_that_holds_the_document(
+    stages: list[tuple[str, Path]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large corpus is searched by its ids and addresses."""
+    read: list[tuple[str, object]] = []
+    real = ds.dataset
+
+    class Noted:
+        def __init__(self, path: Path) -> None:
+            self.path, self.data = path, real(path)
+
+        def scanner(self, columns: object = None, **more: Any) -> Any:
+            read.append((str(self.path), columns))
+            return self.data.scanner(columns=columns, **more)
+
+    monkeypatch.setattr(ds, "dataset", Noted)
+    row = next(split_in(stages[0][1], "validation", "c4"))
+    story = describe_document(row["id"], "c4", stages)
+    assert story is not None and story.text == row["text"]
+    whole = [path for path, columns in read if columns is None]
+    assert len(whole) == 1 and "validation" in whole[0] and len(read) >= 3
