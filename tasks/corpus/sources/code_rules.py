@@ -67,6 +67,7 @@ def decoded(data: bytes) -> tuple[str, str]:
         text = data.decode(encoding)
     except UnicodeDecodeError:
         return "", name
+    text = text.lstrip("\ufeff")  # a file put together of others may begin with several
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     if not text.strip() or "\x00" in text:

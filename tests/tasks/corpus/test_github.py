@@ -408,3 +408,16 @@ def test_a_file_that_declares_a_licence_needs_no_project_to(tmp_path: Path) -> N
     assert rejected(funnel, "license") == {
         "file's own header: licence GPL-3.0-only": 1, "licence unknown": 1,
     }  # fmt: skip
+
+
+def test_a_licence_behind_two_byte_order_marks_is_seen(tmp_path: Path) -> None:
+    """As in files that were put together of others: the second would hide the comment."""
+    project = tmp_path / "github/p"
+    project.mkdir(parents=True)
+    (project / "LICENSE").write_text(MIT)
+    notice = "# SPDX-License-Identifier: {}\n"
+    (project / "a.py").write_text("\ufeff\ufeff" + notice.format("GPL-3.0-only") + CODE, "utf-8")
+    (project / "b.py").write_text("\ufeff\ufeff\ufeff" + notice.format("0BSD") + CODE, "utf-8")
+    names = [f"github/p/{name}" for name in ("LICENSE", "a.py", "b.py")]
+    documents = list(github.read(tmp_path, names, CorpusParameters(), Funnel("github")))
+    assert [(d.meta["path"], d.license, d.text) for d in documents] == [("b.py", "0BSD", CODE)]
