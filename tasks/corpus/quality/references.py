@@ -10,7 +10,7 @@ from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,13 +25,17 @@ _ARCHIVED = re.compile(
     re.IGNORECASE,
 )
 _DEFAULT_PORT = re.compile(r":(?:80|443)?$")
+_ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
+_ASCII = "".join(map(chr, range(128)))
+_LONGEST_HOST = 260
 
 
 def comparable(url: str) -> str:
     """An address without what does not tell pages apart; "" for what is no web address.
 
     Scheme, ``www.``, user, default port, fragment and the slash at the end go, the host is lower
-    case, a copy in a web archive is the page itself. Path and query stay as they are.
+    case, a copy in a web archive is the page itself. Path and query stay as they are, but for what
+    articles spell out and crawls do not: letters beyond ASCII are written as in a request.
     """
     url = url.strip()
     if archived := _ARCHIVED.match(url):
@@ -48,8 +52,25 @@ def comparable(url: str) -> str:
     host = host.rstrip(".").removeprefix("www.")
     if not host:
         return ""
-    path = parts.path.rstrip("/")
-    return host + path + (f"?{parts.query}" if parts.query else "")
+    path = _requested(parts.path.rstrip("/"))
+    return _ascii_host(host) + path + (f"?{_requested(parts.query)}" if parts.query else "")
+
+
+def _ascii_host(host: str) -> str:
+    """A host as it is looked up; as it is where it has no such form."""
+    if host.isascii() or len(host) > _LONGEST_HOST:
+        return host
+    try:
+        return host.encode("idna").decode("ascii")
+    except UnicodeError:  # a label that is too long, or holds what no host can
+        return host
+
+
+def _requested(part: str) -> str:
+    """A path or query as in a request: percent signs for what is not ASCII, in upper case."""
+    if not part.isascii():
+        part = quote(part, safe=_ASCII, errors="surrogatepass")
+    return _ESCAPE.sub(lambda found: found[0].upper(), part) if "%" in part else part
 
 
 def host_of(comparable_url: str) -> str:
