@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -153,6 +152,16 @@ def test_a_killed_shard_run_is_named_and_its_shards_stay(home: Path, data: Path)
         every=1.0,
     )
     assert killed
-    time.sleep(2)
+    # Nothing of it runs on: the group that was killed is settled, the others were waited for.
+    deployment = client.deployment(api, "shards/shards")
+    wait_for(
+        "the end of its groups",
+        lambda: (
+            {group["state_type"] for group in client.runs_of_deployment(api, deployment["id"])}
+            <= set(final)
+        ),
+        30,
+        every=1.0,
+    )
     again = prepare(api, data, executor="prefect", shard_groups=2, seed=5)
     assert again["state_type"] == "COMPLETED", again
