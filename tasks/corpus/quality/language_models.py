@@ -37,6 +37,11 @@ from tasks.corpus.steps import once
 DECILES = range(10, 100, 10)
 
 
+def why_off(parameters: QualityModelParameters) -> str:
+    """Why no language model can be trained here, whatever the text; "" when some can."""
+    return "by the parameters" if parameters.perplexity == "off" else missing(find_programs())
+
+
 def train_language_models(
     wikipedia: Sequence[Path],
     pages: Sequence[Path],
@@ -44,13 +49,9 @@ def train_language_models(
     context: StageContext,
 ) -> tuple[Part, dict[str, Cutoffs]]:
     """One model per language of the crawl pages that has the text and the pages for it."""
-    part = Part()
-    if parameters.perplexity == "off":
-        part.off = "by the parameters"
-        return part, {}
+    part = Part(off=why_off(parameters))
     programs = find_programs()
-    if programs is None or missing(programs):
-        part.off = missing(programs)
+    if part.off or programs is None:
         return part, {}
     chosen = lowest_hashes(pages, parameters.cutoff_pages, parameters.seed)
     texts = measure_text(wikipedia, set(chosen), parameters.seed)
@@ -65,7 +66,7 @@ def train_language_models(
         if found < parameters.cutoff_minimum:
             row["off"] = f"{found} crawl pages, {parameters.cutoff_minimum} are wanted"
             continue
-        context.progress(0.7 * number / len(texts), f"n-grams of {language}")
+        context.progress(0.2 + 0.8 * number / len(texts), f"n-grams of {language}")
         row |= _trained(wikipedia, language, text, parameters, programs, context)
         if row["vocabulary"] < parameters.vocabulary:
             part.notes.append(

@@ -16,7 +16,7 @@ from tasks.context import StageContext, StageResult, atomic_write_json
 from tasks.corpus.documents import document_files
 from tasks.corpus.quality import classifier, perplexity
 from tasks.corpus.quality.classifier import ReferenceClassifier
-from tasks.corpus.quality.language_models import train_language_models
+from tasks.corpus.quality.language_models import train_language_models, why_off
 from tasks.corpus.quality.parameters import QualityModelParameters, Wanted
 from tasks.corpus.quality.part import Part
 from tasks.corpus.quality.perplexity import Cutoffs, LanguageModel
@@ -46,11 +46,13 @@ def build_models(
     pools = {"pages": pages}
     if "c4" in inputs:
         pools["c4"] = files_of(inputs, "c4")
-    judged, cutoffs = train_language_models(wikipedia, pages, parameters, context)
-    _say_when_off("perplexity", judged, parameters.perplexity)
-    context.progress(0.7, "harvesting references")
+    # What takes hours comes last, when nothing is missing that must be there.
+    _refuse("perplexity", why_off(parameters), parameters.perplexity)
+    context.progress(0.0, "harvesting references")
     reference = train_reference_classifier(wikipedia, pools, parameters, context)
     _say_when_off("reference", reference, parameters.reference)
+    judged, cutoffs = train_language_models(wikipedia, pages, parameters, context)
+    _say_when_off("perplexity", judged, parameters.perplexity)
     state = {"perplexity": {"off": judged.off}, "reference": {"off": reference.off}}
     atomic_write_json(context.out / MODELS, state)
     atomic_write_json(context.out / CUTOFFS, {k: asdict(v) for k, v in cutoffs.items()})
@@ -67,9 +69,13 @@ def build_models(
     )
 
 
+def _refuse(name: str, off: str, wanted: Wanted) -> None:
+    if off and wanted == "on":
+        raise ValueError(f"{name} is on and cannot be trained: {off}")
+
+
 def _say_when_off(name: str, part: Part, wanted: Wanted) -> None:
-    if part.off and wanted == "on":
-        raise ValueError(f"{name} is on and cannot be trained: {part.off}")
+    _refuse(name, part.off, wanted)
     if part.off:
         part.notes.append(f"quality: the {name} filter is off: {part.off}.")
 

@@ -60,7 +60,7 @@ def train_reference_classifier(
             f" of its pool), {parameters.reference_minimum} are wanted"
         )
         return part
-    context.progress(0.8, f"classifier of {cited} cited pages")
+    context.progress(0.1, f"classifier of {cited} cited pages")
     _train_classifier(examples, pools, parameters, context, part)
     if parameters.reference_match == "host":
         part.notes.append(

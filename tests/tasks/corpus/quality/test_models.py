@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.corpus.quality import kenlm, perplexity
+from tasks.corpus.quality import kenlm, models, perplexity
 from tasks.corpus.quality.models import build_models, load_models
 from tasks.corpus.quality.ngrams import LanguageText, QualityTrainingError, train_pieces
 from tasks.corpus.quality.parameters import QualityModelParameters
@@ -35,9 +35,9 @@ def test_without_kenlm_perplexity_is_off_and_said(tmp_path: Path, no_kenlm: None
     (note,) = [note for note in result.notes if "perplexity filter is off" in note]
     assert "arriero[quality]" in note and "deploy/build_lmplz.sh" in note
     assert json.loads((context.out / "cutoffs.json").read_text()) == {}
-    models = load_models(context.out)
-    assert "arriero[quality]" in models.perplexity_off and not models.languages
-    assert models.classifier is not None and not models.reference_off
+    loaded = load_models(context.out)
+    assert "arriero[quality]" in loaded.perplexity_off and not loaded.languages
+    assert loaded.classifier is not None and not loaded.reference_off
 
 
 def test_perplexity_on_without_kenlm_says_what_to_install(tmp_path: Path, no_kenlm: None) -> None:
@@ -45,6 +45,25 @@ def test_perplexity_on_without_kenlm_says_what_to_install(tmp_path: Path, no_ken
     wanted = SMALL.model_copy(update={"perplexity": "on"})
     with pytest.raises(ValueError, match=r"arriero\[quality\].*deploy/build_lmplz.sh.*KENLM_BIN"):
         build_models(inputs, wanted, context_in(tmp_path / "models"))
+
+
+def test_what_must_be_there_is_missed_before_the_long_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_kenlm: None
+) -> None:
+    """The classifier of cited pages takes minutes, the language models hours."""
+    inputs = crawl(tmp_path / "data", pages=20, cited=3)
+
+    def never(*arguments: object) -> None:
+        raise AssertionError("trained although the run must fail")
+
+    monkeypatch.setattr(models, "train_language_models", never)
+    wanted = SMALL.model_copy(update={"reference": "on", "perplexity": "auto"})
+    with pytest.raises(ValueError, match="reference is on and cannot be trained"):
+        build_models(inputs, wanted, context_in(tmp_path / "models"))
+    monkeypatch.setattr(models, "train_reference_classifier", never)
+    wanted = SMALL.model_copy(update={"perplexity": "on"})
+    with pytest.raises(ValueError, match="perplexity is on and cannot be trained"):
+        build_models(inputs, wanted, context_in(tmp_path / "more"))
 
 
 def test_the_module_alone_does_not_train(monkeypatch: pytest.MonkeyPatch, no_kenlm: None) -> None:
