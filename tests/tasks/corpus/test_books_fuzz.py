@@ -76,7 +76,7 @@ def text_of(data: bytes) -> str:
         return data.decode("latin-1")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data(), NOISE)
 def test_a_book_in_a_frame_comes_out_without_it(
     arriero_data: Path, data: st.DataObject, noise: list[tuple[float, str, int]]
@@ -92,7 +92,7 @@ def test_a_book_in_a_frame_comes_out_without_it(
     assert time.process_time() - began < SLOW
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data(), NOISE, CHANGES)
 def test_bytes_of_a_book_are_text_or_refused(
     arriero_data: Path,

@@ -101,7 +101,7 @@ def comment(extension: str, words: str) -> str:
     return f"{opening} {words} {closing}\n"
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data(), NOISE)
 def test_a_file_keeps_its_lines_and_what_it_says_of_its_licence(
     data: st.DataObject, noise: list[tuple[float, str, int]]
@@ -127,7 +127,7 @@ def test_a_file_keeps_its_lines_and_what_it_says_of_its_licence(
     assert time.process_time() - began < SLOW
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data(), NOISE)
 def test_a_licence_text_with_noise_names_no_less_than_what_was_added(
     data: st.DataObject, noise: list[tuple[float, str, int]]
