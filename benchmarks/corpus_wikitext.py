@@ -42,7 +42,7 @@ RESIDUE = {
 
 def articles(data: Path) -> list[tuple[str, str]]:
     """Id (language:page) and wikitext of all articles of the dumps, redirects left out."""
-    from tasks.corpus.documents import Funnel
+    from tasks.corpus.funnel import Funnel
     from tasks.corpus.parameters import CorpusParameters
     from tasks.corpus.sources.wikipedia import read_pages
 

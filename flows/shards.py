@@ -1,4 +1,4 @@
-"""One shard group of a corpus step: what `preparation` fans out to any work pool."""
+"""One shard group of a step: what `preparation` and `tokenizer` fan out to any work pool."""
 
 from __future__ import annotations
 

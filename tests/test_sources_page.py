@@ -11,8 +11,9 @@ from types import ModuleType
 
 import pytest
 
-from tasks.corpus.documents import Document, Funnel
+from tasks.corpus.documents import Document
 from tasks.corpus.finish import Finish
+from tasks.corpus.funnel import Funnel
 from tasks.corpus.mixture import SOURCES
 from tasks.corpus.parameters import CorpusParameters
 from tasks.corpus.sources import arxiv, books, c4, commoncrawl, github, stackexchange, wikipedia

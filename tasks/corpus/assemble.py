@@ -60,7 +60,7 @@ def build_corpus(
     """
     parts = _parts(inputs, parameters)
     work = context.work
-    with kept(executor or choose_executor(parameters, context, [])) as crew:
+    with kept(executor or choose_executor(parameters, context)) as crew:
         _sign(parts, parameters, context, crew)
         checked = parameters.decontamination != "off" and bench is not None
         if checked:

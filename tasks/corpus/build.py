@@ -147,7 +147,7 @@ def build_source(
         MissingSourceError: no document came out and ``allow_missing_sources`` is not set.
     """
     started = time.monotonic()
-    chosen = executor or choose_executor(parameters, context, [])
+    chosen = executor or choose_executor(parameters, context)
     work = source_work(source, root, sizes, parameters, context.work, hashes or {})
     with kept(chosen) as crew:
         merged = _merged(work, crew, chosen, context)

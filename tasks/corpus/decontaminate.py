@@ -277,8 +277,10 @@ def _write_pairs(
 def _batches(path: Path) -> Iterator[tuple[list[str], list[str]]]:
     """Ids and texts of a file of documents, some at a time."""
     with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(batch_size=BATCH, columns=["id", "text"]):
-            yield batch.column("id").to_pylist(), batch.column("text").to_pylist()
+        # Group by group: a batch over several holds them all, however long their texts.
+        for group in range(file.num_row_groups):
+            for batch in file.iter_batches(BATCH, row_groups=[group], columns=["id", "text"]):
+                yield batch.column("id").to_pylist(), batch.column("text").to_pylist()
 
 
 def _rules(parameters: Mapping[str, Any]) -> DecontaminationRules:

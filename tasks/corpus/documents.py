@@ -15,18 +15,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.context import fsync_directory
-from tasks.corpus.funnel import BadFileError, Funnel
-
-__all__ = [
-    "BadFileError",
-    "Document",
-    "Funnel",
-    "ParquetFile",
-    "document_files",
-    "read_chosen",
-    "read_documents",
-    "write_documents",
-]
 
 SCHEMA = pa.schema(
     [

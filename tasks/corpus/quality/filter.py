@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from tasks.corpus.chain import check_chain
 from tasks.corpus.documents import REJECTED_SCHEMA, ParquetFile, document_files, read_documents
 from tasks.corpus.done import put_file
 from tasks.corpus.execute import Executor, InlineExecutor, Job
+from tasks.corpus.executors import tell_given_up
 from tasks.corpus.funnel import Funnel
 from tasks.corpus.guard import Guard
 from tasks.corpus.quality.models import QualityModels, load_models
@@ -76,7 +78,9 @@ def filter_documents(
             context.progress(done / len(names), f"quality: {done} of {len(names)} shards")
             yield name, folder, said
 
-    return write_filtered(pages, models, shards(), context)
+    result = write_filtered(pages, models, shards(), context)
+    files = [skips / f"{folder.name}.json" for folder in folders]
+    return replace(result, notes=[*result.notes, *tell_given_up(files, context)])
 
 
 def filter_shard(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +12,15 @@ from registry.artifacts import ArtifactRef, Kind
 from tasks.context import StageContext, StageResult
 from tasks.corpus.parameters import CorpusParameters
 from tasks.corpus.quality.parameters import QualityModelParameters, QualityParameters
+from tasks.corpus.stage import python_version
 from tasks.runner import RunContext, Stage, run_stage
 
 _NUMBERS = ("sentencepiece", "scikit-learn", "scipy", "numpy")
 QUALITY_MODELS = Stage(
-    name="quality_models", version=1, kind=Kind.QUALITY, libraries=(*_NUMBERS, "pyarrow")
+    name="quality_models", version=2, kind=Kind.QUALITY, libraries=(*_NUMBERS, "pyarrow")
 )
 QUALITY = Stage(
-    name="quality.commoncrawl", version=1, kind=Kind.DOCUMENTS, libraries=(*_NUMBERS, "pyarrow")
+    name="quality.commoncrawl", version=2, kind=Kind.DOCUMENTS, libraries=(*_NUMBERS, "pyarrow")
 )
 
 
@@ -56,7 +56,7 @@ def train_quality_models(
         inputs,
         run,
         lambda inputs, context: build_models(inputs, parameters, context),
-        extra_recipe=kenlm,
+        extra_recipe=kenlm | python_version(),
     )
 
 
@@ -83,10 +83,8 @@ def filter_pages(
     from tasks.corpus.quality.kenlm import installed_module
 
     def build(inputs: dict[str, Path], context: StageContext) -> StageResult:
-        given_up: list[str] = []
-        executor = choose_executor(corpus or CorpusParameters(workers=1), context, given_up)
-        result = filter_documents(inputs, parameters, context, executor)
-        return replace(result, notes=[*result.notes, *given_up])
+        executor = choose_executor(corpus or CorpusParameters(workers=1), context)
+        return filter_documents(inputs, parameters, context, executor)
 
     return run_stage(
         QUALITY,
@@ -94,5 +92,5 @@ def filter_pages(
         {"pages": pages, "models": models},
         run,
         build,
-        extra_recipe={"kenlm": installed_module()},
+        extra_recipe={"kenlm": installed_module()} | python_version(),
     )

@@ -15,7 +15,8 @@ import tarfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
-from tasks.corpus.documents import Document, Funnel
+from tasks.corpus.documents import Document
+from tasks.corpus.funnel import Funnel
 from tasks.corpus.language import identify
 from tasks.corpus.parameters import CorpusParameters
 from tasks.corpus.sources import latex, latex_inputs

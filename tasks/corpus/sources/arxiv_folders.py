@@ -6,7 +6,7 @@ import posixpath
 from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 
-from tasks.corpus.documents import Funnel
+from tasks.corpus.funnel import Funnel
 from tasks.corpus.sources import latex_inputs
 from tasks.corpus.sources.arxiv_archives import RefusedError
 from tasks.corpus.sources.arxiv_papers import MAX_TEX_BYTES, Paper, as_text

@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.corpus.documents import Document, Funnel
+from tasks.corpus.documents import Document
+from tasks.corpus.funnel import Funnel
 from tasks.corpus.language import SURE, identify
 from tasks.corpus.rules.c4 import C4SourceRules
 from tasks.corpus.sources import first_seen, pages

@@ -16,7 +16,8 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tasks.corpus.documents import Document, Funnel
+from tasks.corpus.documents import Document
+from tasks.corpus.funnel import Funnel
 from tasks.corpus.language import SURE, identify
 from tasks.corpus.rules.web import WebRules, WebSourceRules
 from tasks.corpus.sources import first_seen

@@ -19,7 +19,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from tasks.context import atomic_write_json
-from tasks.corpus.documents import Document, Funnel
+from tasks.corpus.documents import Document
+from tasks.corpus.funnel import Funnel
 from tasks.corpus.language import identify
 from tasks.corpus.parameters import CorpusParameters
 from tasks.corpus.sources.posts_archive import site_of, stream_posts

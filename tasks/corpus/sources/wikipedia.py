@@ -12,7 +12,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from tasks.corpus.documents import Document, Funnel
+from tasks.corpus.documents import Document
+from tasks.corpus.funnel import Funnel
 from tasks.corpus.parameters import CorpusParameters
 from tasks.corpus.sources import damage
 from tasks.corpus.sources.wikipedia_dump import NotADump, Page, pages_of

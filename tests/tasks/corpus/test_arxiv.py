@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.corpus.documents import Document, Funnel
+from tasks.corpus.documents import Document
+from tasks.corpus.funnel import Funnel
 from tasks.corpus.parameters import CorpusParameters
 from tasks.corpus.sources import arxiv, arxiv_papers, latex, latex_inputs
 from tasks.corpus.sources.latex_comments import reveal, strip_comments

@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tasks.corpus.chain import check_chain
-from tasks.corpus.documents import Document, Funnel
+from tasks.corpus.documents import Document
+from tasks.corpus.funnel import Funnel
 from tasks.corpus.parameters import CorpusParameters
 from tasks.corpus.sources import books
 from tasks.corpus.sources.book_files import UnknownEncodingError, decode

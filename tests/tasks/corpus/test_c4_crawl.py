@@ -12,7 +12,8 @@ import pytest
 import zstandard
 
 from tasks.corpus.chain import check_chain
-from tasks.corpus.documents import Document, Funnel
+from tasks.corpus.documents import Document
+from tasks.corpus.funnel import Funnel
 from tasks.corpus.parameters import CorpusParameters
 from tasks.corpus.rules.c4 import C4SourceRules
 from tasks.corpus.sources import c4, json_lines

@@ -9,7 +9,8 @@ import pytest
 
 from tasks.corpus import language
 from tasks.corpus.chain import check_chain
-from tasks.corpus.documents import Document, Funnel
+from tasks.corpus.documents import Document
+from tasks.corpus.funnel import Funnel
 from tasks.corpus.guard import Guard
 from tasks.corpus.parameters import CorpusParameters
 from tasks.corpus.sources import commoncrawl

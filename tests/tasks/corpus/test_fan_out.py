@@ -267,9 +267,7 @@ def test_what_the_executor_takes_from_parameters_and_machine(
 ) -> None:
     monkeypatch.setenv("ARRIERO_DATA", str(tmp_path))
     place = context(tmp_path / "c")
-    chosen = executors.choose_executor(
-        CorpusParameters(executor="prefect", workers=workers), place, []
-    )
+    chosen = executors.choose_executor(CorpusParameters(executor="prefect", workers=workers), place)
     assert isinstance(chosen, PrefectExecutor)
     assert chosen.form["workers"] is workers  # None: as many as the machine of the run has cores
     assert chosen.data == tmp_path.resolve()

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.corpus.documents import Document, Funnel
+from tasks.corpus.documents import Document
+from tasks.corpus.funnel import Funnel
 from tasks.corpus.parameters import CorpusParameters
 from tasks.corpus.sources import github, licenses, packages
 

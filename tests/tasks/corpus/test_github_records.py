@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks.corpus.chain import check_chain
-from tasks.corpus.documents import Document, Funnel
+from tasks.corpus.documents import Document
+from tasks.corpus.funnel import Funnel
 from tasks.corpus.parameters import CorpusParameters
 from tasks.corpus.sources import bigquery, github
 

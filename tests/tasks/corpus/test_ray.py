@@ -34,7 +34,7 @@ def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"arriero\[ray\]"):
-        choose_executor(CorpusParameters(executor="ray"), context(tmp_path / "c"), [])
+        choose_executor(CorpusParameters(executor="ray"), context(tmp_path / "c"))
 
 
 def test_a_node_with_other_code_refuses() -> None:

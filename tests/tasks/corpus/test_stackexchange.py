@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.corpus.chain import check_chain
-from tasks.corpus.documents import BadFileError, Document, Funnel
+from tasks.corpus.documents import Document
+from tasks.corpus.funnel import BadFileError, Funnel
 from tasks.corpus.parameters import CorpusParameters
 from tasks.corpus.sources import posts_archive, posts_xml, stackexchange, threads
 from tasks.corpus.sources.posts_xml import Damage, PostsReader, Row

@@ -14,7 +14,7 @@ import pytest
 READ = """
 import resource, sys
 from pathlib import Path
-from tasks.corpus.documents import Funnel
+from tasks.corpus.funnel import Funnel
 from tasks.corpus.parameters import CorpusParameters
 from tasks.corpus.sources import stackexchange
 stackexchange.identify = lambda text: ("en", 1.0)

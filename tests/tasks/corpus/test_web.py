@@ -12,7 +12,8 @@ import pytest
 from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
-from tasks.corpus.documents import BadFileError, Document, Funnel
+from tasks.corpus.documents import Document
+from tasks.corpus.funnel import BadFileError, Funnel
 from tasks.corpus.parameters import CorpusParameters
 from tasks.corpus.sources import c4, commoncrawl
 from tasks.corpus.sources import html as html_of

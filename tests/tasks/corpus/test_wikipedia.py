@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from tasks.corpus.documents import Document, Funnel
+from tasks.corpus.documents import Document
+from tasks.corpus.funnel import Funnel
 from tasks.corpus.parameters import CorpusParameters
 from tasks.corpus.sources import wikipedia
 from tasks.corpus.sources.wikitext import plain_text

@@ -268,7 +268,7 @@ def test_stackexchange_is_read_by_lxml(data: Path) -> None:
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_our_readers_make_documents_of_it(data: Path, source: str) -> None:
-    from tasks.corpus.documents import Funnel
+    from tasks.corpus.funnel import Funnel
     from tasks.corpus.parameters import CorpusParameters
 
     reader = import_module(f"tasks.corpus.sources.{source}")
