@@ -90,6 +90,18 @@ class SourceFunnel(BaseModel):
         return sorted(total.items(), key=lambda item: (-item[1], item[0]))
 
 
+class ShardFunnel(SourceFunnel):
+    """All filters of one shard of a source in order."""
+
+    shard: int = Field(ge=0)
+
+
+class _ShardStep(FunnelStep):
+    """A row of ``funnel_shards.json``."""
+
+    shard: int = Field(ge=0)
+
+
 class Mixture(BaseModel):
     """Weights by source, sum 1, beside the paper's Table 1."""
 
@@ -135,6 +147,20 @@ def funnel(store: Store, ref: ArtifactRef) -> list[SourceFunnel]:
     for step in _parse(path, TypeAdapter(list[FunnelStep])):
         by_source.setdefault(step.source, []).append(step)
     return [SourceFunnel(source=source, steps=steps) for source, steps in by_source.items()]
+
+
+def funnel_by_shard(store: Store, ref: ArtifactRef) -> list[ShardFunnel]:
+    """``funnel_shards.json`` by source and shard; [] for an artifact that keeps none."""
+    path = store.path(ref) / "funnel_shards.json"
+    if not path.is_file():
+        return []
+    by_shard: dict[tuple[str, int], list[FunnelStep]] = {}
+    for row in _parse(path, TypeAdapter(list[_ShardStep])):
+        by_shard.setdefault((row.source, row.shard), []).append(row)
+    return [
+        ShardFunnel(source=source, shard=shard, steps=list(steps))
+        for (source, shard), steps in by_shard.items()
+    ]
 
 
 def mixture(store: Store, ref: ArtifactRef) -> Mixture:

@@ -7,7 +7,7 @@ from typing import Any
 
 from dashboards import charts, comparison, formats, queries
 from dashboards.queries import ArtifactRow
-from dashboards.report import Corpus, Training, corpus, rejected, run_report, training
+from dashboards.report import Corpus, Training, corpus, rejected, run_report, shards, training
 from registry.artifacts import Kind, Store
 from registry.database import Registry
 from registry.lineage import LineageNode, ancestors, lineage_problems, lineage_tree
@@ -16,6 +16,7 @@ from registry.manifest import ref_of
 LEDGER_ROWS = 500  # newest attempts that the emissions page lists
 LISTED = 50  # corpora and trainings to choose from
 RAW_FILES = 10  # of each dump that a lineage lists
+SHARDS = 500  # that a corpus lists
 
 
 class PageNotFound(ValueError):
@@ -52,8 +53,12 @@ class Pages:
         merged = [row for row in rows if row.ref.stage == "corpus"]
         chosen = self._choose(key, Kind.DOCUMENTS, merged or rows)
         shown: Corpus | None = corpus(self.store, chosen) if chosen else None
+        by_shard, problems = shards(self.store, chosen.ref) if chosen else ([], [])
         return {
             "corpus": shown,
+            "shards": by_shard[:SHARDS],
+            "shard_count": len(by_shard),
+            "shard_problems": problems,
             "rows": rows,
             "funnel_figure": charts.funnel_figure(shown.sources) if shown else None,
             "mixture_figure": (

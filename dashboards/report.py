@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from dashboards import comparison, contents, queries
 from dashboards.comparison import Evaluations
-from dashboards.contents import Curve, Mixture, SourceFunnel
+from dashboards.contents import Curve, Mixture, ShardFunnel, SourceFunnel
 from dashboards.queries import ArtifactRow, EventRow, LedgerRow, ModelRow, RunRow
 from dashboards.rejects import Reject, rejects
 from registry import emissions
@@ -133,6 +133,12 @@ def corpus(store: Store, row: ArtifactRow) -> Corpus:
         mixture=_read(lambda: contents.mixture(store, row.ref), problems) if mixed else None,
         problems=problems,
     )
+
+
+def shards(store: Store, ref: ArtifactRef) -> tuple[list[ShardFunnel], list[str]]:
+    """Funnel of each shard of a corpus, and why there is none."""
+    problems: list[str] = []
+    return _read(lambda: contents.funnel_by_shard(store, ref), problems) or [], problems
 
 
 def rejected(store: Store, ref: ArtifactRef) -> tuple[list[Reject], list[str]]:

@@ -187,7 +187,11 @@ def _pipeline(builder: _Builder, *, sample: bool) -> tuple[dict[str, ArtifactRef
         "preparation",
         Kind.DOCUMENTS,
         "corpus",
-        {"funnel.json": json.dumps(_funnel()), "mixture.json": json.dumps(_mixture())},
+        {
+            "funnel.json": json.dumps(_funnel()),
+            "funnel_shards.json": json.dumps([{"shard": 7} | row for row in _funnel()]),
+            "mixture.json": json.dumps(_mixture()),
+        },
         raw=raw,
     )
     builder.end(preparation)

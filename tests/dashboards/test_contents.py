@@ -70,6 +70,29 @@ def test_funnel_that_is_none_names_the_file(
     assert said in str(caught.value)
 
 
+def test_funnel_by_shard(example: Any, tmp_path: Path) -> None:
+    store = Store(tmp_path, example.registry)
+    ref = example.refs["corpus"]
+    folder = tmp_path / ref.uri
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_text("{}")
+    assert contents.funnel_by_shard(store, ref) == []
+    rows = [
+        {"shard": shard, "source": "c4", "filter": name, "documents_in": 9, "documents_out": out}
+        for shard in (0, 1)
+        for name, out in (("read", 9), ("length", 9 - shard))
+    ]
+    (folder / "funnel_shards.json").write_text(json.dumps(rows))
+    found = contents.funnel_by_shard(store, ref)
+    assert [(row.source, row.shard, row.documents_out) for row in found] == [
+        ("c4", 0, 9),
+        ("c4", 1, 8),
+    ]
+    (folder / "funnel_shards.json").write_text('[{"shard": "x"}]')
+    with pytest.raises(ContentError, match=r"funnel_shards\.json"):
+        contents.funnel_by_shard(store, ref)
+
+
 def test_live_curve_stays_in_the_store(example: Any) -> None:
     store = Store(example.settings.store, example.registry)
     assert contents.live_curve(store, "../../etc") is None

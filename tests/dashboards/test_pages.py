@@ -111,6 +111,7 @@ def test_sample_results_never_share_a_table_with_the_papers(
 
 def test_corpus_counts_documents_and_reasons(client: TestClient, example: Any) -> None:
     page = client.get(f"/corpus/{example.refs['corpus'].key}").text
+    assert "2 shards" in page  # shard 7 of each of two sources
     (sources,) = _tables(page, "Documents by source")
     assert _rows(sources) == [
         ["commoncrawl", "1,503", "94", "84,600", "80.0 %", "67.0 %"],
