@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
+import sqlite3
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -130,6 +132,24 @@ def test_mlflow_has_been_told_everything(first: Finished) -> None:
         told = session.scalar(select(func.count()).select_from(Outbox))
     assert [(message.topic, message.last_error) for message in waiting] == []
     assert told is not None and told > 20
+
+
+def test_prefect_shows_the_funnel(first: Finished) -> None:
+    """As the artifact of the flow run: every rule of the corpus, in its order, with its reasons."""
+    with sqlite3.connect(first.home / "prefect" / "prefect.db") as prefect:
+        (data,) = prefect.execute("select data from artifact where key = 'funnel'").fetchone()
+    shown = json.loads(data)
+    shown = json.loads(shown) if isinstance(shown, str) else shown
+    with first.registry.reading() as session:
+        corpus = session.scalars(select(Artifact).where(Artifact.stage == "corpus")).one()
+        written = json.loads(
+            (first.home / "store" / corpus.uri / "funnel.json").read_text(encoding="utf-8")
+        )
+    numbers = ("source", "filter", "documents_in", "documents_out", "characters_out")
+    assert [[row[name] for name in numbers] for row in shown] == [
+        [row[name] for name in numbers] for row in written
+    ]
+    assert {row["source"] for row in shown} == set(SOURCES)
 
 
 def test_reading_commands_print_one_object(first: Finished) -> None:
