@@ -26,6 +26,8 @@ MAX_PATH = 4096  # characters of a member's name
 MAX_UNPACK_RATIO = 200
 MIN_UNPACKED = 100_000_000
 MAX_UNPACKED = 50_000_000_000
+# A tar's members that are too large to be of use are not read but passed over, which unpacks them.
+MIN_PASSED_OVER = 1_000_000_000
 MAX_HEADER_BYTES = 1_000_000  # of a tar's long names and extended headers
 _TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 _DRIVE = re.compile(r"[A-Za-z]:")
@@ -102,6 +104,7 @@ def _tar_members(
     path: Path, wanted: Callable[[str], bool], longest: int, budget: int
 ) -> Iterator[Member]:
     kind, ends = _checked_headers()
+    passed_over = max(MIN_PASSED_OVER, budget)
     with tarfile.open(path, mode="r|*", tarinfo=kind) as archive:
         number = 0
         while (info := archive.next()) is not None:
@@ -109,8 +112,11 @@ def _tar_members(
             number += 1
             if number > MAX_MEMBERS:
                 raise ArchiveError("too many files in the archive")
-            budget -= info.size
-            if budget < 0:
+            if info.size > longest:
+                passed_over -= info.size
+            else:
+                budget -= info.size
+            if min(budget, passed_over) < 0:
                 raise ArchiveError("archive unpacks too large")
             if info.isdir():
                 continue

@@ -160,6 +160,25 @@ def test_bombs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> No
     assert [row["reason"] for row in funnel.bad_files] == ["archive unpacks too large"]
 
 
+@pytest.mark.parametrize("name", ["p/big.py", "p/big.bin"])
+def test_a_large_member_costs_only_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(code_archives, "MIN_UNPACKED", 20_000_000)
+    monkeypatch.setattr(code_archives, "MIN_PASSED_OVER", 60_000_000)
+    large = b"a" * 40_000_000
+    tar(tmp_path / "p.tgz", info(name, large), *good(), mode="w:gz")
+    documents, funnel = collect(tmp_path)
+    assert [document.meta["path"] for document in documents] == ["p/a.py"]
+    assert funnel.bad_files == []
+    expected = "file too large" if name.endswith(".py") else "extension not on the list"
+    assert reasons(funnel)[expected] >= 1
+    # Passing over them takes time, too: a second one is one too many.
+    tar(tmp_path / "p.tgz", info(name, large), info(name, large), *good(), mode="w:gz")
+    documents, funnel = collect(tmp_path)
+    assert [row["reason"] for row in funnel.bad_files] == ["archive unpacks too large"]
+
+
 def test_one_member_that_says_it_is_huge(tmp_path: Path) -> None:
     head = tarfile.TarInfo("a.py")
     head.size = 1 << 40
