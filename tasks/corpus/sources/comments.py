@@ -1,13 +1,13 @@
-"""Comments that source files open with, by each language's own comment syntax.
+"""Comments near the top of source files, by each language's own comment syntax.
 
-Only what stands before the first line of code is read. Lines that look like comments to one
-language are code in another (``#id {`` in CSS, ``--x;`` in C, ``# Title`` in Markdown), so nothing
-is a comment unless the file's language says so.
+Lines that look like comments to one language are code in another (``#id {`` in CSS, ``--x;`` in C,
+``# Title`` in Markdown), so nothing is a comment unless the file's language says so.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 # Lines that tools read, and code that may stand above a licence: kept, and never part of a run of
@@ -18,9 +18,10 @@ _HASH = (
     r"|pyright|pylint|ruff|flake8|fmt|isort|yapf|pragma|frozen_string_literal|typed|warn_indent"
     r"|rubocop)\s*:"
 )
+PYTHON = frozenset(("py", "pyi", "pyx"))
 _USE = r"[\"']use \w+[\"'];?\s*$"
 _C = (
-    rf"#|{_USE}|//go:|//\s*\+build|//\s*@(?!licen[cs]e\b)|//>|///\s*<|//\s*swift-tools-version"
+    rf"#|{_USE}|package\s+[\w.]+\s*;?\s*$|//go:|//\s*\+build|//\s*@(?!licen[cs]e\b)|//>|///\s*<|//\s*swift-tools-version"
     r"|//\s*(?:eslint|jshint|jslint|prettier|tslint|istanbul|clang-format|nolint)"
 )
 
@@ -100,6 +101,11 @@ _KEPT = {
 }
 
 
+TOP = 50  # lines in which comments are looked for behind the first line of code, too
+_LONGEST = 400  # lines of one of those comments that are read
+_DOCSTRING = re.compile(r"[rRuUbBfF]{0,2}(\"{3}|'{3})")
+
+
 @dataclass(frozen=True)
 class Comment:
     """Lines ``first`` to ``last`` (not included) of a file.
@@ -145,6 +151,62 @@ def leading_comments(lines: list[str], extension: str) -> list[Comment]:
         else:
             break
     return found
+
+
+def is_kept(line: str, extension: str) -> bool:
+    """Whether a line may stand above a comment: a shebang, an encoding, a directive."""
+    return _KEPT[extension].match(line.lstrip()) is not None
+
+
+def comments_near_top(lines: list[str], extension: str) -> Iterator[tuple[list[str], bool]]:
+    """Inner lines of every comment that begins in the first lines, and whether it is a docstring.
+
+    Code may stand before them, and a comment that never closes counts. Comments behind code on the
+    same line do not, nor do Python's strings that are not the first thing on their line.
+    """
+    syntax = SYNTAX.get(extension)
+    if syntax is None:
+        return
+    at = 0
+    while at < min(len(lines), TOP):
+        line = lines[at].lstrip()
+        block = syntax.opened(line)
+        quotes = _DOCSTRING.match(line) if extension in PYTHON else None
+        if block is not None:
+            at, inner = _until(lines, at, len(block[0]), block[1])
+            yield inner, False
+        elif quotes is not None:
+            at, inner = _until(lines, at, quotes.end(), quotes[1])
+            yield inner, True
+        elif _is_line_comment(line, syntax):
+            first = at
+            while at < len(lines) and _is_line_comment(lines[at].lstrip(), syntax):
+                at += 1
+            yield lines[first : min(at, first + _LONGEST)], False
+        elif extension in PYTHON and (mark := _left_open(line)):
+            at, _ = _until(lines, at, line.rindex(mark) + 3, mark)
+        else:
+            at += 1
+
+
+def _until(lines: list[str], first: int, begin: int, closing: str) -> tuple[int, list[str]]:
+    """Line behind what ``closing`` ends, and the lines up to it.
+
+    Args:
+        begin: characters of the opening, after the first line's indent.
+    """
+    inner = [lines[first].lstrip()[begin:]]
+    last = first
+    while closing not in inner[-1] and last + 1 < len(lines):
+        last += 1
+        inner.append(lines[last])
+    inner[-1] = inner[-1].partition(closing)[0]
+    return last + 1, inner[:_LONGEST]
+
+
+def _left_open(line: str) -> str:
+    """The quotes of a Python string that goes on behind a line of code; "" when there is none."""
+    return next((mark for mark in ('"""', "'''") if line.count(mark) % 2), "")
 
 
 def _is_line_comment(line: str, syntax: Syntax) -> bool:

@@ -20,10 +20,14 @@ _GNU_NAMES = {"affero": "AGPL", "lesser": "LGPL", "library": "LGPL", "a": "AGPL"
 _DUAL = re.compile(r"\bdual\b[^.]{0,80}")
 _SIDES = (("MIT", re.compile(r"\bmit\b")), ("BSD", re.compile(r"\bbsd\b")),
           ("Apache", re.compile(r"\bapache\b")))  # fmt: skip
-# Where MPL and the LLVM exception say with which licences their software can be combined.
+# Where a text says with which licences its software can be combined, as those of MPL and LLVM do.
+COMPATIBLE = (
+    r"\bcompatible with (?:\S+ ){0,4}?(?:gnu )?[al]?gpl\S*|\b[al]?gpl\S{0,9}[- ](?:in)?compatib\w+"
+)
 _COMBINED = re.compile(
     r"secondary licen[cs]es?\W+means either the gnu [^.]{0,60}2\.0[^.]{0,80}2\.1[^.]{0,80}3\.0"
     r"|with software that is licensed under the gplv2|conflicts with the conditions of the gplv2"
+    rf"|{COMPATIBLE}"
 )
 _OTHERS = (
     ("MPL", re.compile(r"mozilla public licen[cs]e|\bmpl[-/ ]?v?\d\.\d")),

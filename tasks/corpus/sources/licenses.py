@@ -16,6 +16,18 @@ _PERMITTED = {
     for name in ("MIT", "MIT-0", "0BSD", "BSD", "BSD-1-Clause", "BSD-2-Clause", "BSD-3-Clause")
     + ("BSD-4-Clause", "Apache", "Apache-1.0", "Apache-1.1", "Apache-2.0")
 }
+# What records and files write for two of them; SPDX's own "X11" is a licence with one clause more.
+_ALIASES = (
+    (re.compile(r"\bMIT/X11\b(?![-+./])|(?<![\w./+-])Expat\b(?![-+./])", re.I), "MIT"),
+    (
+        re.compile(
+            r"(?<![\w./+-])Apache(?:[ -](?:software )?licen[cs]e)?,?[ -](?:v\.? ?|version )?"
+            r"2(?:\.0)?(?![\w./+-])",
+            re.I,
+        ),
+        "Apache-2.0",
+    ),
+)
 _TOKEN = re.compile(r"\(|\)|[^\s()]+")
 # SPDX's exceptions are named so; anything else after WITH ("Commons-Clause") may forbid something.
 _EXCEPTION = re.compile(r"-exception(-[\d.]+)?$", re.I)
@@ -23,7 +35,7 @@ _MAX_TOKENS = 200
 _SYNTAX = frozenset(("(", ")", "AND", "OR", "WITH"))
 # Free text that setuptools' "License" field is filled with.
 _FREE_TEXT = (
-    (re.compile(r"^(the )?mit( licen[cs]e)?( \(mit\))?$", re.I), "MIT"),
+    (re.compile(r"^(the )?(mit(/x11)?|expat)([ -]style)?( licen[cs]e)?( \(mit\))?$", re.I), "MIT"),
     (
         re.compile(
             r"^(the )?apache[ -]?(software )?(licen[cs]e)?,?[ -]?(v|version)? ?(2(\.0)?)?"
@@ -32,10 +44,13 @@ _FREE_TEXT = (
         ),
         "Apache-2.0",
     ),
-    (re.compile(r"^(the )?(new |modified |simplified )?bsd( licen[cs]e)?$", re.I), "BSD"),
+    (
+        re.compile(r"^(the )?(new |modified |simplified )?bsd([ -]style)?( licen[cs]e)?$", re.I),
+        "BSD",
+    ),
     (
         re.compile(
-            r"^bsd[ -]3[ -]clause( \W?(new|modified|revised)\W?( or \W?revised\W?)?)?"
+            r"^bsd[ -]\(?3[ -]clause\)?( \W?(new|modified|revised)\W?( or \W?revised\W?)?)?"
             r"( licen[cs]e)?$|^3[ -]clause bsd( licen[cs]e)?$",
             re.I,
         ),
@@ -107,6 +122,8 @@ def refusal(expression: str) -> str:
 
 def _parsed(expression: str) -> frozenset[str] | None:
     """Permitted licences that satisfy an SPDX expression; empty if none do, None if it is none."""
+    for alias, name in _ALIASES:
+        expression = alias.sub(name, expression)
     tokens = _TOKEN.findall(expression)
     # The parser descends once per parenthesis.
     if len(tokens) > _MAX_TOKENS:
