@@ -31,12 +31,12 @@ _PROPRIETARY = f"{RESTRICTED}proprietary"
 _MAY_SAY = re.compile(
     r"licen[cs]|gpl|copyright|\(c\)|©|creative|\bcc[- ]?by|cc0|public domain|proprietary"
     r"|confidential|free software|permission|reserved|unauthori[sz]ed|distribut|may not|copied"
-    r"|disclose|mozilla",
+    r"|disclose|mozilla|beer-?ware|affero",
     re.IGNORECASE,
 )
 _COPYRIGHT = re.compile(
     r"copyright\s{0,9}(?:\(c\)|©|&copy;|[:,]?\s{0,9}(?:\d{4}|by\b))|(?:^|\s)(?:\(c\)|©)\s*\d{4}"
-    r"|all rights reserved",
+    r"|^\W*\(c\)\s.{0,60}?\b(?:19|20)\d\d\b|all rights reserved",
     re.IGNORECASE,
 )
 _HOLDER = re.compile(r"[Cc]opyright:?\s{1,9}(?:by\s)?[A-Z<{\[]")
@@ -56,12 +56,19 @@ _BESIDES = re.compile(rf"{COMPATIBLE}|\b(?:not|no longer) (?:\S+ ){{0,4}}?[al]?g
 _GPL = re.compile(r"\b([al])?gpl(?:[- ]?v?\d[\d.]*)?\b")
 _GPL_IS = re.compile(
     r"\b(?:is|are)\s(?:\w+\s){0,2}?([al])?gpl(?:[- ]?v?\d[\d.]*\+?)?[- ]licen[cs]ed\b"
+    r"|\b(?:file|code|program|software|module|script|package|library) is (?:the )?(?:gnu )?"
+    r"([al])?gpl(?:[- ]?v?\d[\d.]*)?\W*$"
 )
 _ALONE = re.compile(
     r"\W*(?:under )?(?:the )?(?:gnu )?([al])?gpl(?:[- ,]{0,2}v?(?:ersion)? ?\d[\d.]*)?"
     r"(?:[- ](?:only|or[- ]later)|\+)?\W*$"
 )
-_CC = re.compile(r"\bcc[- ]by(?:[- ](?:nc|nd|sa))*\b|\bcreative commons\b")
+_NAMED = (
+    ("AGPL", re.compile(r"\bgnu affero\b")),
+    ("CC", re.compile(r"\bcc[- ]by(?:[- ](?:nc|nd|sa))*\b|\bcreative commons\b")),
+    ("WTFPL", re.compile(r"\bwtfpl\b|\bdo what the fuck you want to\b")),
+    ("Beerware", re.compile(r"\bbeer-?ware\b")),
+)
 _PERMISSIVE = re.compile(
     r"\bapache\b|\basl ?2|\bbsd\b|\bbsd-?\d|\bmit\b|\bexpat\b|\bx11\b"
     # The texts of MIT and BSD, and clauses of them in a comment of their own.
@@ -91,6 +98,8 @@ _REFERENCE = re.compile(
     r"|\bcontributor(?:s|'s)? (?:licen[cs]e )?agreement|\b(?:accompanying|top-level|project'?s?)"
     r" licen[cs]e|\bdual[- ]licen[cs]ed?\b)"
 )
+_TEMPLATE = re.compile(r"[{$]|<%|%\(")
+_CODE = re.compile(r"\w\(|[\[\]={}]|^(?:str|string|none|null|true|false)\b", re.IGNORECASE)
 _OPENS_WITH_NAME = re.compile(
     r"\W*(?:(?:the|new|modified|simplified) )?(?:gnu|[al]?gpl|mit|bsd|apache|cc0?\b|creative"
     r"|mozilla|mpl|eclipse|epl|affero|expat|public domain|proprietary|[23]-clause)",
@@ -100,7 +109,7 @@ _TAIL = re.compile(r"[\s,;.(]{0,3}\b(?:see|cf|refer to)\b.*", re.I | re.S)
 _OWNED = re.compile(
     r"\b(?:this|these|all(?: of this)?|the (?:following|enclosed|present)) (?:\w+ ){0,3}?"
     r"(?:files?|code|software|program|source|document|module|scripts?|work|materials?|information"
-    r"|package|library) (?:is|are|contains?|constitutes?|includes?|may contain) (?:\S+ ){0,5}?"
+    r"|package|library) (?:is|are|contains?|constitutes?|includes?|may contain) (?:\S+ ){0,2}?"
     r"(?:proprietary\b(?! (?:format|protocol|extension|api|binary|driver|field|header|tag))"
     r"|confidential\b)"
     r"|\b(?:proprietary and confidential|confidential and proprietary)\b"
@@ -111,8 +120,9 @@ _OWNED = re.compile(
     r"|redistribution|disclosure|dissemination)\b"
     r"|\bthis (?:\w+ ){0,2}?(?:files?|code|software|program|source|document|module|script|work"
     r"|material)\b[^.]{0,60}? (?:may|must|can|shall) ?not be (?:copied|reproduced|redistributed"
-    r"|distributed|disclosed|shared|used|published)(?![^.]{0,120}\b(?:except|unless you|without"
-    r" retain|if you|to endorse|in advertising)\b)"
+    r"|distributed|disclosed"
+    r"|used(?= (?:without|in whole|for any|by any|commercial)))"
+    r"(?![^.]{0,120}\b(?:except|unless you|without retain|if you|to endorse|in advertising)\b)"
     r"|(?:^|[.!;] )do not (?:copy or )?(?:re)?distribute\b(?: (?:this|it)\b[^.]{0,40})?(?:[.!;]|$)"
 )
 # Words that alone are too common; with a copyright they refuse use.
@@ -148,7 +158,7 @@ def named(value: str) -> str:
     """
     whole = value[:200].strip(" \t*/#-><%;\"'`.,|")
     value = _TAIL.sub("", whole)
-    if not re.search(r"[A-Za-z]{2}", value) or "{" in value or "$" in value:
+    if not re.search(r"[A-Za-z]{2}", value) or _TEMPLATE.search(value):
         return ""
     name = known_name(value)
     if permitted(name):
@@ -158,7 +168,7 @@ def named(value: str) -> str:
     foreign = _foreign(lower)
     if foreign or families:
         return " AND ".join(families + foreign)
-    told = _REFERENCE.search(whole) or _PERMISSIVE.search(value)
+    told = _REFERENCE.search(whole) or _PERMISSIVE.search(value) or _CODE.search(value)
     return "" if told else NOT_RECOGNISED
 
 
@@ -236,9 +246,10 @@ def _foreign(lower: str) -> list[str]:
     gpl = _GPL.search(lower)
     if gpl is not None and not any(name.endswith("GPL") for name in found):
         found.append(f"{gpl[1] or ''}gpl".upper())
-    if _CC.search(lower) and not {"CC", "CC0"}.intersection(found):
-        found.append("CC")
-    return found
+    found += [name for name, pattern in _NAMED if pattern.search(lower)]
+    if "CC0" in found and "CC" in found:
+        found.remove("CC")
+    return list(dict.fromkeys(found))
 
 
 def _granted(lower: str) -> list[str]:
@@ -250,7 +261,7 @@ def _granted(lower: str) -> list[str]:
             if grant is None:
                 is_gpl = _GPL_IS.search(_BESIDES.sub(" ", sentence))
                 if is_gpl is not None and _SUBJECT.search(sentence) is not None:
-                    found.append(f"{is_gpl[1] or ''}gpl".upper())
+                    found.append(f"{is_gpl[1] or is_gpl[2] or ''}gpl".upper())
             elif _is_of_the_file(sentence[: grant.start()]):
                 found += _foreign(sentence[grant.start() : grant.start() + 300])
     return found

@@ -63,6 +63,9 @@ FOREIGN = {
     "field.py": ("# Author: A. Miller\n# License: Water Mill" + PY, "not recognised"),
     "unclosed.c": ("int a;\n/* Copyright 2019 A. Miller, under the GNU GPL */ int b;\n", "GPL"),
     "from.py": ("import os\n# From https://mill.org/\n# Licensed under the GNU GPL" + PY, "GPL"),
+    "said.py": ("# This script is GPLv2." + PY, "GPL"),
+    "affero.py": ("# (C) 2019 A. Miller, GNU Affero" + PY, "AGPL"),
+    "wtfpl.py": ("import os\n# Copyright 2019 A. Miller\n# WTFPL" + PY, "WTFPL"),
     "later.py": ("import os\n\n# SPDX-License-Identifier: GPL-3.0-only" + PY, "GPL-3.0-only"),
     "both.py": ("import os\n# License: MIT and GPL-2.0" + PY, "mixed: MIT AND GPL"),
 }  # fmt: skip
@@ -119,6 +122,9 @@ def test_what_they_state(name: str) -> None:
                " License, Version 2.0\n */\nlet a;\n"),
         ("py", f"# 1. Redistributions of source code must retain the above copyright notice.\n\n"
                f"# 2. Redistributions in binary form must reproduce the above copyright.{PY}"),
+        ("py", f'"""Scans.\n\nThis module contains rules which find confidential data.\n"""{PY}'),
+        ("py", f"# This method must not be shared. This file may not be used on old mills.{PY}"),
+        ("py", f"# license = load()\n# rights = 'x'{PY}"),
         ("py", f"# License: see LICENSE.txt{PY}"),
         ("py", f"# License: {{license}}{PY}"),
     ],
