@@ -71,6 +71,7 @@ _NAMED = (
 )
 _PERMISSIVE = re.compile(
     r"\bapache\b|\basl ?2|\bbsd\b|\bbsd-?\d|\bmit\b|\bexpat\b|\bx11\b"
+    r"|\bjquery\.(?:org|com)/license"
     # The texts of MIT and BSD, and clauses of them in a comment of their own.
     r"|permission is hereby granted, free of charge|the above copyright notice and this permission"
     r"|redistribution and use in source and binary|redistributions? (?:of source|in \w+ form)"

@@ -125,6 +125,7 @@ def test_what_they_state(name: str) -> None:
         ("py", f'"""Scans.\n\nThis module contains rules which find confidential data.\n"""{PY}'),
         ("py", f"# This method must not be shared. This file may not be used on old mills.{PY}"),
         ("py", f"# license = load()\n# rights = 'x'{PY}"),
+        ("js", "/*! jQuery v3.1 | (c) jQuery Foundation | jquery.org/license */\nlet a;\n"),
         ("py", f"# License: see LICENSE.txt{PY}"),
         ("py", f"# License: {{license}}{PY}"),
     ],
