@@ -1,7 +1,8 @@
 """Peak memory of reading a source and of making a corpus, when the input grows eightfold.
 
-``python -m benchmarks.corpus_memory``: C4 records made from the real ones, each with a mark of its
-own so that nothing is a duplicate; processes are counted with their children.
+``python -m benchmarks.corpus_memory --json``: C4 records made from the real ones, each with a mark
+of its own so that nothing is a duplicate; processes are counted with their children. The smallest
+input shows what is fixed (interpreters, libraries, models); growth is told with and without that.
 """
 
 from __future__ import annotations
@@ -9,19 +10,24 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import psutil
 
-from benchmarks.measure import data_folder, processor
+from benchmarks.measure import ROOT, data_folder, processor
+from tasks.context import atomic_write_json
 
-FACTORS = (1, 2, 4, 8)
-BASE_MB = 24
+# MB of input: what is fixed, then the two that are compared.
+SIZES_MB = (4, 128, 1024)
+RESULT = ROOT / "benchmarks" / "results" / "corpus_memory.json"
 
 
 def write_dumps(folder: Path, real: Path, megabytes: int) -> None:
@@ -112,6 +118,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=None, help="default: ARRIERO_DATA")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--build", type=Path, default=None, help="internal: build in this folder")
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES_MB, help="MB of input")
+    parser.add_argument("--json", action="store_true", help=f"write {RESULT.name} as well")
     options = parser.parse_args()
     if options.build is not None:
         build(options.build, options.workers)
@@ -119,19 +127,48 @@ def main() -> None:
     files = (data_folder(options.data) / "corpus" / "c4").glob("*.json")
     real = max(files, key=lambda path: path.stat().st_size)
     rows = []
-    for factor in FACTORS:
+    for megabytes in options.sizes:
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)
-            write_dumps(folder, real, BASE_MB * factor)
+            write_dumps(folder, real, megabytes)
             command = [sys.executable, "-m", "benchmarks.corpus_memory"]
             peak, seconds = peak_of(
                 [*command, "--build", str(folder), "--workers", str(options.workers)]
             )
-        rows.append({"megabytes": BASE_MB * factor, "peak_mb": round(peak), "seconds": seconds})
-        print(f"{BASE_MB * factor:5d} MB: peak {peak:7.0f} MB, {seconds:6.1f} s", flush=True)
-    growth = rows[-1]["peak_mb"] / rows[0]["peak_mb"] - 1
-    print(f"{processor()}; growth of the peak from 1x to 8x: {100 * growth:.1f} %")
-    print(json.dumps({"rows": rows, "growth": growth}))
+        rows.append({"megabytes": megabytes, "peak_mb": round(peak), "seconds": round(seconds, 1)})
+        print(f"{megabytes:5d} MB: peak {peak:7.0f} MB, {seconds:6.1f} s", flush=True)
+    found = growths(rows)
+    print(f"{processor()}; {json.dumps(found)}")
+    if options.json:
+        command_line = "python -m benchmarks.corpus_memory " + " ".join(sys.argv[1:])
+        atomic_write_json(
+            RESULT,
+            {
+                "command": command_line.strip(),
+                "date": datetime.now(UTC).date().isoformat(),
+                "machine": f"{processor()}, {os.cpu_count()} cores, Python"
+                f" {platform.python_version()}",
+                "workers": options.workers,
+                "rows": rows,
+                **found,
+            },
+        )
+
+
+def growths(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """How the peak grows from the last but one size to the last.
+
+    growth: as a share of the peak. mb_per_gb: MB more for each GB of input more, which no fixed
+    cost can hide.
+    """
+    before, after = rows[-2:]
+    more = after["peak_mb"] - before["peak_mb"]
+    gigabytes = (after["megabytes"] - before["megabytes"]) / 1000
+    return {
+        "growth": round(more / before["peak_mb"], 4),
+        "mb_per_gb": round(more / gigabytes, 1),
+        "input_growth": round(after["megabytes"] / before["megabytes"], 2),
+    }
 
 
 if __name__ == "__main__":
