@@ -11,7 +11,6 @@ import json
 import logging
 import shutil
 import time
-import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -27,6 +26,7 @@ from tasks.corpus.done import DONE, read_done
 from tasks.corpus.finish import Finish
 from tasks.corpus.funnel import Funnel
 from tasks.corpus.guard import Guard
+from tasks.corpus.leftovers import LOCKS, owned, sweep
 from tasks.corpus.locate import readable_root
 from tasks.corpus.parameters import CorpusParameters
 from tasks.corpus.remote import fetched, is_url
@@ -240,17 +240,15 @@ def once(
         return None
 
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary, stale = (
-        folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.{kind}") for kind in ("tmp", "stale")
-    )
     # Held while one looks and renames, never while one makes: what another worker has put in place
     # since one looked is never taken for what was there before.
-    lock = folder.parent / ".locks" / folder.name
-    try:
+    lock = folder.parent / LOCKS / folder.name
+    with owned(folder) as (temporary, stale):
         with exclusive(lock, what=folder.name, log=_log):
             done = found()
         if done is not None:
             return done
+        sweep(folder.parent)
         shutil.rmtree(stale, ignore_errors=True)
         temporary.mkdir()
         said = make(temporary)
@@ -265,9 +263,6 @@ def once(
                 return other
             temporary.rename(folder)
         fsync_directory(folder.parent)
-    finally:
-        for left in (temporary, stale):
-            shutil.rmtree(left, ignore_errors=True)
     return said
 
 

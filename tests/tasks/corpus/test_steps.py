@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import shutil
+import signal
+import subprocess
+import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -66,3 +72,53 @@ def test_the_first_of_two_that_make_the_same_stays(tmp_path: Path) -> None:
         return {"by": "second"}
 
     assert once(folder, late) == {"by": "first"} == read_done(folder)
+
+
+def test_what_a_killed_maker_left_goes_and_others_stay(tmp_path: Path) -> None:
+    script = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from tasks.corpus.steps import once\n"
+        "def make(out):\n"
+        "    (out / 'large').write_text('x')\n"
+        "    time.sleep(600)\n"
+        "once(Path(sys.argv[1]), make)\n"
+    )
+
+    def maker(name: str) -> subprocess.Popen[bytes]:
+        started = subprocess.Popen(
+            [sys.executable, "-c", script, str(tmp_path / name)],
+            env=os.environ | {"PYTHONPATH": "."},
+        )
+        deadline = time.monotonic() + 30
+        while not list(tmp_path.glob(f".{name}*/large")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return started
+
+    killed, living = maker("00000"), maker("00001")
+    try:
+        killed.send_signal(signal.SIGKILL)
+        killed.wait()
+        assert len(list(tmp_path.glob(".0*/large"))) == 2
+        # Of machines whose locks need not be seen here; the one's name ends as this one's.
+        mark = "0" * 32
+        others = {
+            f".00003+another+{mark}.tmp",
+            f".00003+x.{platform.node()}+{mark}.tmp",
+        }
+        for name in others:
+            (tmp_path / name).mkdir()
+        once(tmp_path / "00002", lambda out: {"made": True})
+        (left,) = tmp_path.glob(".0*/large")
+        assert left.parent.name.startswith(".00001+")
+        names = {path.name for path in tmp_path.iterdir()}
+        assert names == {"00002", ".locks", left.parent.name, *others}
+        assert {path.name for path in (tmp_path / ".locks").iterdir()} == {
+            "00000",
+            "00001",
+            "00002",
+            left.parent.name.removesuffix(".tmp"),
+        }
+    finally:
+        living.kill()
+        living.wait()
