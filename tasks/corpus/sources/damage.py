@@ -2,8 +2,10 @@
 
 Damage is counted under its kind, and reading goes on; what the machine cannot do (a disk that
 fails, a share that is gone, no right to read, no space, no more files to open) must end the
-reader, or data that is whole would be dropped. The standard library's readers raise OSError for
-both: without a number where the bytes are wrong, with the system's number where the system said so.
+reader, or data that is whole would be dropped. So must a lack of memory, for which the guard gives
+up the record: Arrow's is also an ArrowException, and a damaged header may ask for any amount. The
+standard library's readers raise OSError for damage and machine: without a number where the bytes
+are wrong, with the system's number where the system said so.
 """
 
 from __future__ import annotations
@@ -29,9 +31,12 @@ def kind(error: BaseException) -> str:
 
     Raises:
         OSError: it is no damage: the machine's error, which ``error`` is or came of.
+        MemoryError: it is or came of a lack of memory.
     """
     link: BaseException | None = error
     while link is not None:
+        if isinstance(link, MemoryError):
+            raise link
         if isinstance(link, OSError) and link.errno not in _OF_DATA:
             raise link
         link = link.__cause__ or link.__context__

@@ -300,6 +300,29 @@ def test_kinds_of_damage() -> None:
         assert raised.value.errno == number
 
 
+@pytest.mark.parametrize("lack", [MemoryError("no"), pa.ArrowMemoryError("malloc of 9 failed")])
+def test_a_lack_of_memory_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lack: Exception
+) -> None:
+    def short(*_: object, **__: object) -> Iterator[pa.RecordBatch]:
+        raise lack
+
+    with pytest.raises(MemoryError):
+        damage.kind(lack)
+    renamed = ValueError("renamed")
+    renamed.__cause__ = lack
+    with pytest.raises(MemoryError):
+        damage.kind(renamed)
+    (tmp_path / "a.parquet").write_bytes(parquet())
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", short)
+    with pytest.raises(MemoryError):
+        list(bigquery.records(tmp_path / "a.parquet", "a.parquet", Funnel("github")))
+    (tmp_path / "a.org.7z").write_bytes(posts_7z())
+    monkeypatch.setattr(py7zr.SevenZipFile, "extract", short)
+    with pytest.raises(MemoryError):
+        read(tmp_path, "a.org.7z")
+
+
 def test_an_error_of_the_machine_that_a_library_renamed_is_raised() -> None:
     """As zipfile does, which takes a file whose end cannot be read for no zip file."""
     cause = OSError(errno.EIO, "disk")
