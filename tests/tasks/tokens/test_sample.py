@@ -145,3 +145,36 @@ def test_a_source_of_one_long_document_is_all_of_its_sample(tmp_path: Path) -> N
     write_mixture(tmp_path, {"books": 1})
     drawn = draw(sources_of(tmp_path, "train")["books"], 1_000.0, tmp_path / "work")
     assert drawn.highest == document_hash(0, "a") and len(list(drawn.texts())) == 1
+
+
+def test_a_later_attempt_goes_on_in_the_pass_in_which_the_first_was_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sample_module, "SPARE", 0.5)
+    monkeypatch.setattr(sample_module, "SPARE_DOCUMENTS", 0)
+    rows = [{"id": f"{n}", "text": f"{n:05d} " * 9} for n in range(600)]
+    write_rows(tmp_path / "r", rows, files=6, row_group=50)
+    files = sorted((tmp_path / "r").glob("*"))
+    quota = 600 * 54 * 0.3
+    whole = draw(files, quota, tmp_path / "whole")
+    real = sample_module._low_hashes
+    read: list[str] = []
+
+    def ended(limit: int) -> None:
+        def low(path: Path, seed: int, bound: bytes) -> Any:
+            if len(read) == limit:
+                raise KeyboardInterrupt
+            read.append(path.name)
+            return real(path, seed, bound)
+
+        read.clear()
+        monkeypatch.setattr(sample_module, "_low_hashes", low)
+
+    ended(9)  # six of the first pass, three of the second
+    with pytest.raises(KeyboardInterrupt):
+        draw(files, quota, tmp_path / "w")
+    ended(99)
+    again = draw(files, quota, tmp_path / "w")
+    assert again.highest == whole.highest and list(again.texts()) == list(whole.texts())
+    # The file at which it was ended had lost its folder of the first pass: it is read twice.
+    assert read == [files[3].name, *(path.name for path in files[3:])]
