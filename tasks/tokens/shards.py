@@ -194,7 +194,7 @@ def _parts_folder(context: StageContext, split: str, source: str) -> Path:
     folder = context.work / "parts" / split / source
     folder.mkdir(parents=True, exist_ok=True)
     for left in folder.glob(".*.tmp"):
-        shutil.rmtree(left)
+        shutil.rmtree(left, ignore_errors=True)  # a late worker may still write in it
     return folder
 
 
