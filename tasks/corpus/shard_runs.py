@@ -111,12 +111,13 @@ _GO_ON = "The shards it had finished stay; start the flow again to go on with th
 def _is_silent(run: _Run, state: State[Any], silent_s: float) -> bool:
     """Whether a run that is begun did not show for so long; by this machine's clock alone.
 
-    One that waits for a worker, or was paused by somebody, may wait.
+    One that waits for a worker, or was paused by somebody, may wait. One that is being cancelled
+    may not: with its machine gone nobody ends it.
     """
     now = time.monotonic()
     beat = run.beat.stat().st_mtime_ns if run.beat.is_file() else 0
     sign = (state.type, beat)
-    if sign != run.sign or not (state.is_running() or state.is_pending()):
+    if sign != run.sign or state.is_scheduled() or state.is_paused():
         run.sign, run.since = sign, now
     return now - run.since > silent_s
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from prefect.client.schemas.objects import FlowRun, State
-from prefect.states import Cancelled, Completed, Crashed, Pending, Running, Scheduled
+from prefect.states import Cancelled, Cancelling, Completed, Crashed, Pending, Running, Scheduled
 
 from tasks.corpus import executors, fan_out, same_code, shard_runs
 from tasks.corpus.execute import Job, LocalExecutor
@@ -290,3 +290,11 @@ def test_a_folder_outside_the_store_is_refused(tmp_path: Path) -> None:
     for folder in ("..", "/", "nowhere"):
         with pytest.raises(ValueError, match="shard group 0"):
             run_group(tmp_path / "store", folder, 0, LocalExecutor(1))
+
+
+def test_a_run_that_is_cancelled_once_its_machine_is_gone_is_not_waited_for(
+    tmp_path: Path,
+) -> None:
+    run = shard_runs._Run("r", tmp_path / "none")
+    shard_runs._is_silent(run, Cancelling(), 0.0)
+    assert shard_runs._is_silent(run, Cancelling(), 0.0)
