@@ -38,7 +38,8 @@ class PrefectExecutor:
     store: the store's root, known to every machine as its own. folder: for jobs and results, in the
     store. form: parameters of the runs, beside folder and group. local: does what is one job alone.
     data: this machine's ``ARRIERO_DATA``. silent_seconds: longest time without a sign of life of a
-    run; one whose machine is gone is given up then.
+    run that works; one whose machine is gone is given up then. pending_seconds: longest time
+    in which a run that a worker took waits for its machine.
     """
 
     store: Path
@@ -48,6 +49,7 @@ class PrefectExecutor:
     local: LocalExecutor
     data: Path | None = None
     silent_seconds: float = 600.0
+    pending_seconds: float = 24 * 3600.0
 
     def run(self, jobs: Iterable[Job]) -> Iterator[Any]:
         """All jobs are drawn at once; the results come when every group is done."""
@@ -66,7 +68,7 @@ class PrefectExecutor:
             ]
             atomic_write_json(place / f"jobs-{group}.json", rows)
         folder = place.relative_to(self.store).as_posix()
-        run_groups(self.form, place, folder, groups, self.silent_seconds)
+        run_groups(self.form, place, folder, groups, self.silent_seconds, self.pending_seconds)
         for number in range(len(drawn)):
             yield json.loads((place / f"result-{number}.json").read_text("utf-8"))
 

@@ -41,13 +41,19 @@ Runs = dict[uuid.UUID, _Run]
 
 
 def run_groups(
-    form: Mapping[str, Any], place: Path, folder: str, groups: int, silent_s: float
+    form: Mapping[str, Any],
+    place: Path,
+    folder: str,
+    groups: int,
+    silent_s: float,
+    pending_s: float,
 ) -> None:
     """Have a run work on each group, until all have completed.
 
     Args:
         form: parameters of the runs, beside folder and group. place: the folder, here.
-        silent_s: longest time without a sign of life of a run that was begun.
+        silent_s: longest time without a sign of life of a run that works. pending_s: longest time
+            in which a run that a worker took waits for its machine: for a pod, its image, a queue.
 
     Raises:
         ShardGroupFailed: a run ended otherwise, or fell silent. The others are cancelled and have
@@ -64,7 +70,7 @@ def run_groups(
             )
             assert isinstance(made, FlowRun)
             runs[made.id] = _Run(made.name, beat_file(place, group), since=time.monotonic())
-        _wait(runs, silent_s)
+        _wait(runs, silent_s, pending_s)
     except BaseException as error:
         for problem in _end(runs, END_S if isinstance(error, Exception) else HURRIED_END_S):
             error.add_note(problem)
@@ -80,7 +86,7 @@ def beat_file(place: Path, group: int) -> Path:
     return place / f"beat-{group}"
 
 
-def _wait(runs: Runs, silent_s: float) -> None:
+def _wait(runs: Runs, silent_s: float, pending_s: float) -> None:
     with get_client(sync_client=True) as client:
         while runs:
             for identity, run in list(runs.items()):
@@ -94,18 +100,25 @@ def _wait(runs: Runs, silent_s: float) -> None:
                             f"the run {run.name!r} of the deployment {DEPLOYMENT} ended as"
                             f" {state.name}: {state.message or 'see its log'}. {_GO_ON}"
                         )
-                elif _is_silent(run, state, silent_s):
+                    continue
+                bound = pending_s if _awaits_machine(run, state) else silent_s
+                if _is_silent(run, state, bound):
                     run.lost = True
                     raise ShardGroupFailed(
                         f"the run {run.name!r} of the deployment {DEPLOYMENT} is {state.name} and"
-                        f" gave no sign of life for {silent_s:g} s: its machine is gone, or cannot"
-                        f" write in the store. {_GO_ON}"
+                        f" gave no sign of life for {bound:g} s: its machine is gone, or never"
+                        f" came, or cannot write in the store. {_GO_ON}"
                     )
             if runs:
                 time.sleep(POLL_S)
 
 
 _GO_ON = "The shards it had finished stay; start the flow again to go on with the others."
+
+
+def _awaits_machine(run: _Run, state: State[Any]) -> bool:
+    """Whether a worker took the run and nothing of it works yet."""
+    return state.is_pending() and not run.beat.is_file()
 
 
 def _is_silent(run: _Run, state: State[Any], silent_s: float) -> bool:

@@ -166,16 +166,28 @@ def test_trouble_with_cancelling_stands_beside_the_first_error(
     assert all("had not ended 0.05 s later" in note for note in failed.value.__notes__)
 
 
-@pytest.mark.parametrize("begun", [Running(), Pending()])
+@pytest.mark.parametrize(
+    ("begun", "silent", "pending"), [(Running(), 0.05, 60.0), (Pending(), 60.0, 0.05)]
+)
 def test_a_run_whose_machine_is_gone_is_not_waited_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begun: State[Any]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    begun: State[Any],
+    silent: float,
+    pending: float,
 ) -> None:
     (tmp_path / "work/key").mkdir(parents=True)
     server = Server(tmp_path)
     server.states = {1: begun}
     install(monkeypatch, server)
     patient = PrefectExecutor(
-        tmp_path, tmp_path / "work/key", 2, {}, LocalExecutor(1), silent_seconds=0.05
+        tmp_path,
+        tmp_path / "work/key",
+        2,
+        {},
+        LocalExecutor(1),
+        silent_seconds=silent,
+        pending_seconds=pending,
     )
     with pytest.raises(ShardGroupFailed, match=r"2 of 2'.*no sign of life for 0.05 s"):
         list(patient.run(jobs(tmp_path, 4)))
@@ -298,3 +310,12 @@ def test_a_run_that_is_cancelled_once_its_machine_is_gone_is_not_waited_for(
     run = shard_runs._Run("r", tmp_path / "none")
     shard_runs._is_silent(run, Cancelling(), 0.0)
     assert shard_runs._is_silent(run, Cancelling(), 0.0)
+
+
+def test_a_run_awaits_its_machine_until_it_shows_or_begins(tmp_path: Path) -> None:
+    run = shard_runs._Run("r", tmp_path / "beat")
+    assert shard_runs._awaits_machine(run, Pending())
+    assert not shard_runs._awaits_machine(run, Running())
+    assert not shard_runs._awaits_machine(run, Cancelling())
+    make(run.beat)
+    assert not shard_runs._awaits_machine(run, Pending())
