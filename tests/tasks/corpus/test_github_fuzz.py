@@ -29,7 +29,7 @@ from tasks.corpus.sources.license_texts import license_of_text
 from tasks.corpus.sources.licenses import chosen, permitted
 from tests.tasks.corpus.test_github_archives import CHANGES, changed, info, tar
 
-pytestmark = pytest.mark.data
+pytestmark = pytest.mark.slow
 SLOW = 20  # seconds of the processor that no example may take
 EACH = 4  # files of every package, from its start, its middle and its end
 LONGEST = 30_000
