@@ -45,6 +45,9 @@ def read(
     """Source files of the projects in ``files``, in their order.
 
     Without files they are, with ``github_packages``, those of all installed packages.
+
+    Raises:
+        PackageMissing: one of ``files`` is a package that this machine has not.
     """
     funnel.declare(*FILTERS)
     installed = None
@@ -165,8 +168,10 @@ def _package_documents(
     name: str, package: packages.Package | None, parameters: CorpusParameters, funnel: Funnel
 ) -> Iterator[Document]:
     if package is None:
-        funnel.bad_file(name, "package is not installed")
-        return
+        raise packages.PackageMissing(
+            f"{name} is not installed on this machine, which reads it for the corpus. Install it as"
+            " on the machine that started the step (requirements.lock), or turn github_packages off"
+        )
     for number, (inner, path) in enumerate(package.files, 1):
         if not funnel.at(name, number):
             continue

@@ -23,6 +23,10 @@ _LICENSE_FILE = re.compile(
 OWN_NAME = "arriero"
 
 
+class PackageMissing(ValueError):
+    """A package that was listed is not installed on the machine that reads it."""
+
+
 @dataclass(frozen=True)
 class Package:
     """An installed distribution. files: (path inside the package, where it is), sorted."""

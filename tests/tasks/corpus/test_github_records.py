@@ -15,7 +15,7 @@ from tasks.corpus.chain import check_chain
 from tasks.corpus.documents import Document
 from tasks.corpus.funnel import Funnel
 from tasks.corpus.parameters import CorpusParameters
-from tasks.corpus.sources import bigquery, github
+from tasks.corpus.sources import bigquery, github, packages
 
 CODE = "def area{}(width, height):\n    return width * height\n"
 
@@ -146,9 +146,8 @@ def test_projects_archives_records_and_packages_are_units() -> None:
 
 
 def test_a_package_that_is_gone_is_named(tmp_path: Path) -> None:
-    documents, funnel = collect(tmp_path, "pypi:no-such-package==1")
-    assert documents == []
-    assert [row["reason"] for row in funnel.bad_files] == ["package is not installed"]
+    with pytest.raises(packages.PackageMissing, match="pypi:no-such-package==1 is not installed"):
+        collect(tmp_path, "pypi:no-such-package==1")
 
 
 def test_a_package_of_the_listing_is_read_alone(tmp_path: Path) -> None:
