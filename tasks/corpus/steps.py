@@ -56,7 +56,7 @@ def survey_shard(
 
     def make(out: Path) -> dict[str, Any]:
         funnel = _funnel(source, parameters, guard)
-        with _opened(root, files, hashes, out.parent) as readable:
+        with _opened(root, files, hashes, out) as readable:
             reader = import_module(f"tasks.corpus.sources.{source}")
             reader.survey(readable, files, _parsed(parameters), funnel, out)
         return {"records": funnel.entries["read"].documents_in, "passed": guard.passed}
@@ -122,7 +122,7 @@ def read_shard(
         cap = given.cap(source)
         capped = False
         with (
-            _opened(root, files, hashes, out.parent) as readable,
+            _opened(root, files, hashes, out) as readable,
             ParquetFile(out / "documents.parquet") as output,
             ParquetFile(out / "rejected.parquet", REJECTED_SCHEMA) as rejected,
             (out / "digests").open("wb") as digests,

@@ -15,8 +15,11 @@ from typing import Any
 
 import pytest
 
+from registry.files import portable_name
 from tasks.corpus import steps
 from tasks.corpus.done import read_done
+from tasks.corpus.guard import Guard
+from tasks.corpus.parameters import CorpusParameters
 from tasks.corpus.steps import once
 
 
@@ -122,3 +125,32 @@ def test_what_a_killed_maker_left_goes_and_others_stay(tmp_path: Path) -> None:
     finally:
         living.kill()
         living.wait()
+
+
+def test_copies_of_raw_files_lie_in_what_is_swept(tmp_path: Path) -> None:
+    """Not beside it, where a worker that is killed would leave them."""
+    root = tmp_path / "data"
+    (root / "corpus/c4").mkdir(parents=True)
+    name = "corpus/c4/a\\b.jsonl"
+    (root / name).write_text('{"text": "Some text of the web.", "url": "http://e.org"}')
+    found: list[Path] = []
+
+    class Watch(Guard):
+        def begin(self, file: str, offset: int) -> str | None:
+            found.extend(tmp_path.rglob("names-*"))
+            return super().begin(file, offset)
+
+    said = steps.read_shard(
+        Watch(),
+        source="c4",
+        root=str(root),
+        files=[portable_name(name)],
+        hashes={},
+        parameters=CorpusParameters().model_dump(mode="json"),
+        folder=str(tmp_path / "read" / "00000"),
+        decided=None,
+        surveyed=None,
+    )
+    assert said["documents"] == 1
+    assert found and all(place.parent.name.startswith(".00000+") for place in found)
+    assert {path.name for path in (tmp_path / "read").iterdir()} == {"00000", ".locks"}
