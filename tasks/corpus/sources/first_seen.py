@@ -23,9 +23,11 @@ from tasks.corpus.partitions import partition_bits, partitioned, slices
 
 KEYS = "keys.u64"
 COUNTS = "keys.json"
-# Keys of a partition: about 50 bytes of memory each while they are sorted.
+# Keys of a partition; `keys_within` says how many a bound on memory allows.
 PARTITION_KEYS = 1 << 24
-_SLICE = 1 << 20
+# Memory of a key of a partition while it is decided, measured, two slices of it at a time.
+KEY_BYTES = 100
+_SLICE = 1 << 17
 _ROW = np.dtype([("key", "<u8"), ("place", "<u8")])
 Keys = NDArray[np.uint64]
 
@@ -64,6 +66,11 @@ class _Segment:
     survey: Path
     start: int
     count: int
+
+
+def keys_within(memory_mb: int) -> int:
+    """Keys of a partition that is decided in ``memory_mb`` MB."""
+    return max(1, memory_mb * 1_000_000 // KEY_BYTES)
 
 
 def decide(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tracemalloc
 import unicodedata
 from pathlib import Path
 
@@ -147,3 +148,25 @@ def test_partition_of_one_key_fills_no_memory(tmp_path: Path) -> None:
     flags = first_seen.is_first(out, place)
     assert np.flatnonzero(flags).tolist() == [0, 5001]
     assert json.loads((place / "keys.json").read_text()) == [5000, 3]
+
+
+@pytest.mark.parametrize("partitions", [1, 4, 6.5])
+def test_a_partition_is_decided_in_the_memory_that_is_set(
+    tmp_path: Path, partitions: float
+) -> None:
+    megabytes = 64
+    limit = first_seen.keys_within(megabytes)
+    place, out = tmp_path / "survey", tmp_path / "decided"
+    place.mkdir()
+    out.mkdir()
+    keys = np.random.default_rng(1).integers(1, 1 << 63, int(limit * partitions), dtype=np.uint64)
+    (keys * np.uint64(2)).tofile(place / "keys.u64")  # over all leading bits
+    (place / "keys.json").write_text(json.dumps([len(keys)]))
+    del keys
+    tracemalloc.start()
+    try:
+        first_seen.decide([place], out, None, limit)
+        assert tracemalloc.get_traced_memory()[1] < megabytes * 1_000_000
+    finally:
+        tracemalloc.stop()
+    assert first_seen.is_first(out, place).all()
