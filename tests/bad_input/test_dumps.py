@@ -134,11 +134,12 @@ def test_small_file_that_unpacks_to_much_is_bounded(
 
 
 def test_dump_with_one_endless_page_is_bounded(tmp_path: Path) -> None:
-    page = dumps.wiki(["x" * (50 * MIB)])
+    page = dumps.wiki([dumps.text_of(0), "x" * (50 * MIB), dumps.text_of(1)])
     assert len(page) < MIB
     file = dumps.put(tmp_path / "data", "wikipedia", "enwiki.xml.bz2", page)
     result, rejected, _ = build(tmp_path, "wikipedia", [file], allow_missing_sources=True)
-    assert result.counts["documents"] == 0 and rejected == {"malformed XML": 1}
+    assert result.counts["documents"] == 2 and rejected == {"page too large": 1}
+    assert result.counts["bad_files"] == 0
 
 
 def test_entities_are_not_expanded(tmp_path: Path) -> None:
@@ -146,12 +147,14 @@ def test_entities_are_not_expanded(tmp_path: Path) -> None:
     text = (
         f'<!DOCTYPE m [<!ENTITY l0 "lol"><!ENTITY f SYSTEM "file:///etc/hostname">{levels}]>'
         "<mediawiki><page><title>A</title><ns>0</ns><id>1</id><revision><text>&l9;&f;"
-        "</text></revision></page></mediawiki>"
+        "</text></revision></page><page><title>B</title><ns>0</ns><id>2</id><revision><text>"
+        f"{dumps.text_of(0)}</text></revision></page></mediawiki>"
     )
     file = dumps.put(tmp_path / "data", "wikipedia", "enwiki.xml", text.encode())
     started = time.monotonic()
-    result, _, _ = build(tmp_path, "wikipedia", [file], allow_missing_sources=True)
-    assert result.counts["documents"] == 0 and time.monotonic() - started < 10
+    result, rejected, _ = build(tmp_path, "wikipedia", [file], allow_missing_sources=True)
+    assert result.counts["documents"] == 1 and time.monotonic() - started < 10
+    assert rejected == {"XML entity": 1}
 
 
 def test_folders_and_dangling_links_in_place_of_files_are_no_files(tmp_path: Path) -> None:

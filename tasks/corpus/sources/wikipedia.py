@@ -1,8 +1,9 @@
 """Wikipedia: pages-articles dumps to plain text (paper section 2.1).
 
 Links, comments, templates, tables, references and files are removed; articles of namespace 0 in
-the chosen languages stay. The dump is streamed page by page with lxml: no entity is expanded, no
-network touched. The offset of a document is the number of its page in the file, from 0.
+the chosen languages stay. The dump is streamed page by page: no entity is expanded, no network
+touched, and damage costs the pages it touches. The offset of a document is the number of its page
+in the file, from 0, pages that are lost among them as far as they can be told.
 """
 
 from __future__ import annotations
@@ -15,8 +16,16 @@ from urllib.parse import quote
 from tasks.corpus.documents import Document
 from tasks.corpus.funnel import Funnel
 from tasks.corpus.parameters import CorpusParameters
-from tasks.corpus.sources import damage
-from tasks.corpus.sources.wikipedia_dump import NotADump, Page, pages_of
+from tasks.corpus.sources.wikipedia_dump import (
+    LostBytes,
+    LostPage,
+    NotADump,
+    NotAPage,
+    Page,
+    RawPage,
+    pages_of,
+    parse_page,
+)
 from tasks.corpus.sources.wikitext import plain_text
 from tasks.corpus.sources.wikitext_pages import is_disambiguation, is_redirect, unclosed_markup
 from tasks.corpus.sources.wikitext_references import cited_urls
@@ -91,33 +100,49 @@ def article(page: Page, parameters: CorpusParameters, funnel: Funnel) -> str | N
 def read_pages(path: Path, name: str, languages: Sequence[str], funnel: Funnel) -> Iterator[Page]:
     """Articles of one dump in one of ``languages``, no redirects; the rest is counted.
 
-    A dump that is broken, cut short or no dump gives what stands before the damage and is counted
-    as a bad file. A page whose text calls an XML entity that the file declares is refused: no
-    dump of MediaWiki does.
+    A page that is damaged or too large is rejected by itself. A file that is damaged beyond a page
+    (an archive that does not unpack, a missing end, no dump at all) is counted as a bad file, and
+    gives the pages that are whole. A page that calls an XML entity other than XML's own is
+    refused: no dump of MediaWiki does.
     """
-    from lxml import etree
-
     if path.stat().st_size == 0:
         funnel.bad_file(name, "empty file")
         return
+    bad = False
+    lost = 0
     try:
-        for page in pages_of(path, name):
-            if funnel.at(name, page.number) and _is_article(page, languages, funnel):
-                yield page
-            funnel.between()  # the next page's XML is none of this one's time
+        for item in pages_of(path, name):
+            if isinstance(item, LostBytes):
+                lost += item.lost
+                counted = item.number is not None and not funnel.at(name, item.number)
+                if not bad and not counted:
+                    bad = True
+                    funnel.bad_file(name, item.reason, item.detail)
+            elif funnel.at(name, item.number):
+                page = _page(item, funnel)
+                if page is not None and _is_article(page, languages, funnel):
+                    yield page
+            funnel.between()  # finding the next page is none of this one's time
     except NotADump as error:
         funnel.bad_file(name, str(error))
-    except etree.XMLSyntaxError as error:
-        funnel.bad_file(name, "malformed XML", error)
-    except damage.PACKED as error:
-        funnel.bad_file(name, f"{damage.kind(error)} archive", error)
+    if lost:
+        funnel.note(f"wikipedia: {name}: {lost:,} bytes of the file could not be unpacked.")
+
+
+def _page(item: RawPage | LostPage, funnel: Funnel) -> Page | None:
+    """The page; None, and the reason counted, when it is damaged."""
+    try:
+        if isinstance(item, RawPage):
+            return parse_page(item)
+        reason = item.reason
+    except NotAPage as error:
+        reason = str(error)
+    funnel.reject("read", reason)
+    return None
 
 
 def _is_article(page: Page, languages: Sequence[str], funnel: Funnel) -> bool:
     wikitext, title = page.wikitext, page.title
-    if page.has_entities:
-        funnel.reject("read", "XML entity", wikitext, title)
-        return False
     funnel.keep("read", wikitext)
     if page.language not in languages:
         known = _LANGUAGE.fullmatch(page.language) is not None
