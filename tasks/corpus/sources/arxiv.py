@@ -1,7 +1,9 @@
 r"""arXiv: LaTeX sources, in the bulk layout (tar of .gz) or as folders of .tex files.
 
 The filters: ``main file`` (its parts are put in, comments go), ``section`` (what stands before the
-first goes), ``bibliography``, ``macros`` (the paper's own are expanded).
+first goes), ``bibliography``, ``macros`` (the paper's own are expanded). Their documents are
+papers: what a paper is left without (files of it that were refused, parts that lack, documents
+besides its main one) is counted as a change of that paper, under ``read`` and ``main file``.
 
 The offset of a document is the number of its member in the bulk archive (every member counts, from
 0), or 0 where the file is the paper: a single ``.gz``, or the main file in a folder.
@@ -12,6 +14,7 @@ from __future__ import annotations
 import posixpath
 import re
 import tarfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -33,6 +36,8 @@ from tasks.corpus.sources.latex_comments import reveal
 from tasks.corpus.sources.latex_inputs import Sources
 
 _BULK = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+# Documents of a paper besides its main one that are named with it.
+MAX_NAMED = 5
 _NEW_ID = re.compile(r"(\d\d)(0[1-9]|1[0-2])\.\d{4,5}(?:v\d+)?")
 _OLD_ID = re.compile(r"[a-z][a-z-]*(?:\.[A-Z]{2})?(\d\d)(0[1-9]|1[0-2])\d{3}(?:v\d+)?")
 
@@ -148,9 +153,7 @@ def _packed(data: bytes, identity: str, uri: str, funnel: Funnel) -> Iterator[Pa
 
 
 def _kept(paper: Paper, funnel: Funnel) -> Iterator[Paper]:
-    for reason in paper.refused:
-        funnel.reject("read", reason, "", paper.uri)
-    funnel.keep("read", "".join(paper.files.values()))
+    funnel.keep("read", "".join(paper.files.values()), changed=Counter(paper.refused))
     yield paper
 
 
@@ -170,14 +173,11 @@ def _documents(paper: Paper, parameters: CorpusParameters, funnel: Funnel) -> It
     if main is None:
         funnel.reject("main file", "no main file", raw, paper.uri)
         return
-    for name in latex_inputs.documents(sources):
-        if name != main:
-            funnel.reject("read", "another document of the paper", "", f"{paper.uri}#{name}")
+    others = [name for name in latex_inputs.documents(sources) if name != main]
     resolved = latex_inputs.resolve_inputs(main, sources, paper.unread)
-    for reason in resolved.lost.elements():
-        funnel.reject("read", reason, "", paper.uri)
     source = reveal(resolved.text)
-    funnel.keep("main file", raw, source)
+    lost = resolved.lost + Counter({"another document of the paper": len(others)})
+    funnel.keep("main file", raw, source, changed=lost)
     sections = latex.from_first_section(resolved.text)
     if sections is None:
         funnel.reject("section", "no section header", source, paper.uri)
@@ -202,6 +202,10 @@ def _documents(paper: Paper, parameters: CorpusParameters, funnel: Funnel) -> It
         "parts": resolved.found,
         "parts_lost": resolved.lost.total(),
     }
+    if paper.refused:
+        meta["files_refused"] = len(paper.refused)
+    if others:
+        meta["other_documents"] = others[:MAX_NAMED]
     if expanded.bounded:
         meta["macros_bounded"] = True  # some uses stay as written: they expand without end
     yield Document(

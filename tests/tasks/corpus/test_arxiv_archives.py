@@ -64,6 +64,11 @@ def counts(funnel: Funnel) -> dict[str, int]:
     return {k: v for row in funnel.rows() for k, v in row["rejected"].items()}
 
 
+def left_out(funnel: Funnel) -> dict[str, int]:
+    """What papers are left without, which is no document of the funnel."""
+    return {k: v for row in funnel.rows() for k, v in row.get("changed", {}).items()}
+
+
 def test_every_refused_member_is_counted_with_its_number(tmp_path: Path) -> None:
     members: dict[str, bytes | tarfile.TarInfo] = {
         "2301": special("2301", tarfile.DIRTYPE),
@@ -123,11 +128,27 @@ def test_refused_files_inside_a_paper_are_counted_and_the_paper_is_read(tmp_path
     (tmp_path / "1.gz").write_bytes(gzip.compress(tar(members)))
     (document,), funnel = collect(tmp_path)
     assert document.text == "\\section{S} Part." and document.meta["offset"] == 0
-    assert counts(funnel) == {
+    assert left_out(funnel) == {
         "link in an archive": 2, "not what its name says": 1, "NUL bytes": 1,
         "device in an archive": 1, "path outside the paper": 2, "part not in the paper": 3,
     }  # fmt: skip
-    assert {row.file for row in funnel.rejected_rows} == {"1.gz"}
+    assert document.meta["files_refused"] == 7 and not funnel.rejected_rows
+
+
+def test_a_paper_is_one_document_whatever_it_is_left_without(tmp_path: Path) -> None:
+    inputs = "".join(f"\\input{{p{number}}} " for number in range(20_000)).encode()
+    files: dict[str, bytes | tarfile.TarInfo] = {
+        f"p/{number}.tex": special(f"p/{number}.tex", tarfile.SYMTYPE) for number in range(100)
+    }
+    files["main.tex"] = TEX.replace(b"Text.", inputs + b"Text.")
+    (tmp_path / "1.gz").write_bytes(gzip.compress(tar(files)))
+    (document,), funnel = collect(tmp_path)
+    assert [row["documents_in"] for row in funnel.rows()] == [1] * 5
+    assert counts(funnel) == {} and not funnel.rejected_rows
+    assert left_out(funnel) == {
+        "part not in the paper": 5_000, "too many parts": 15_000, "link in an archive": 100
+    }  # fmt: skip
+    assert document.meta["parts_lost"] == 20_000 and document.meta["files_refused"] == 100
 
 
 @pytest.mark.parametrize(
@@ -259,7 +280,7 @@ def test_a_paper_of_very_many_files_is_bounded(tmp_path: Path) -> None:
     (tmp_path / "1.gz").write_bytes(gzip.compress(tar({"00.tex": TEX} | many)))
     (document,), funnel = collect(tmp_path)
     assert document.text == CLEAN
-    assert counts(funnel) == {"too many files in a paper": 1001}
+    assert left_out(funnel) == {"too many files in a paper": 1001}
 
 
 @pytest.mark.parametrize(
@@ -294,8 +315,8 @@ def test_main_file_of_several(tmp_path: Path) -> None:
     (document,), funnel = collect(tmp_path)
     assert document.meta["main"] == "paper.tex"
     assert document.text == "\\section{S} \\section{S} Chapter."
-    assert counts(funnel) == {"another document of the paper": 1}
-    assert funnel.rejected_rows[0].id == "1.gz#supplement.tex"
+    assert counts(funnel) == {} and left_out(funnel) == {"another document of the paper": 1}
+    assert document.meta["other_documents"] == ["supplement.tex"]
 
 
 def test_names_of_parts(tmp_path: Path) -> None:
