@@ -171,6 +171,11 @@ def _before(word: str) -> Render:
     return render
 
 
+def _amount(sign: str) -> Render:
+    """{{USD|5 million}}: ``sign`` before the amount, alone when there is none."""
+    return lambda arguments: sign + arguments.get("1", "")
+
+
 def _century(arguments: Arguments) -> str:
     return f"{arguments.get('1', '')}{arguments.get('2', '')} siècle"
 
@@ -235,6 +240,11 @@ _NAMES: dict[Render, str] = {
     _before("segle"): "segle",
     _before("século"): "séc",
     _before("siglo"): "siglo",
+    _amount("US$"): "usd,us$",
+    _amount("£"): "gbp,£",
+    _amount("€"): "eur,€",
+    _amount("¥"): "jpy,¥",
+    _amount("₹"): "inr,indian rupee",
     _century: "s-,siècle",
     _ship: "ship",
     _ship_class: "sclass,sclass-,sclass2",

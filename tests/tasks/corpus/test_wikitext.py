@@ -188,3 +188,8 @@ def test_language_variants() -> None:
 @pytest.mark.parametrize("mark", ["\x02", "\x04", "\x060\x07", "\x0e", "\x12", "\x00"])
 def test_marks_of_the_scanner_in_a_text_mean_nothing(mark: str) -> None:
     assert plain_text(f"a{mark}b\r\nc") == "a" + mark.strip("\x00\x02\x04\x06\x07\x0e\x12") + "b\nc"
+
+
+def test_amounts_of_money_are_text() -> None:
+    source = "It cost {{USD|5 million}}, or {{GBP|4}} and {{US$|3|link=yes}}; in {{INR}}."
+    assert plain_text(source) == "It cost US$5 million, or £4 and US$3; in ₹."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from tasks.corpus.sources.wikitext_pages import is_disambiguation, is_redirect
@@ -69,3 +71,37 @@ def test_redirects_in_several_languages(text: str) -> None:
 def test_numbered_lists_are_no_redirects() -> None:
     assert not is_redirect("# [[A]]\n# [[B]]") and not is_redirect("#First [[A]]")
     assert not is_redirect("See #REDIRECT [[A]]")
+
+
+@pytest.mark.parametrize(
+    "template",
+    ["Airport disambiguation", "Letter disambiguation", "Chinese title disambiguation",
+     "Taxonomy disambiguation", "Caselaw disambiguation", "disambiguation cleanup|date=May 2020",
+     "Military unit disambiguation", "Species Latin name abbreviation disambiguation", "Disamb",
+     "Rozcestník - místopisné jméno", "desambigua", "Dezambig", "неоднозначність"],
+)  # fmt: skip
+def test_rarer_templates_of_lists_of_meanings(template: str) -> None:
+    assert is_disambiguation("Rhine", f"* [[a]]\n{{{{{template}}}}}\n")
+
+
+@pytest.mark.parametrize("notice", ["Disambiguo|a", "nota disambigua|a", "disambigR|a|b"])
+def test_more_notices_above_articles_are_no_lists(notice: str) -> None:
+    assert not is_disambiguation("Rhine", f"{{{{{notice}}}}} The river.")
+
+
+@pytest.mark.parametrize("mark", ["{{disambig}}", "__DISAMBIG__"])
+def test_marks_that_are_no_markup_make_no_list(mark: str) -> None:
+    for text in (f"<nowiki>{mark}</nowiki> a", f"<!-- {mark} --> a", f"<pre>{mark}</pre>"):
+        assert not is_disambiguation("Rhine", text)
+        assert is_disambiguation("Rhine", f"{text}\n{mark}")
+    assert is_disambiguation("Rhine", f"<br> <noinclude>{mark}</noinclude>")
+    assert is_disambiguation("Rhine", "{{disambig<!-- which? -->}} <i>{{dab}}</i>")
+
+
+def test_redirect_behind_comments() -> None:
+    assert is_redirect("<!-- a\nb -->\n<!-- c -->#REDIRECT [[A]]")
+    assert not is_redirect("<!-- #REDIRECT [[A]] -->The river.") and not is_redirect("<!-- a")
+    started = time.process_time()
+    assert not is_redirect("<!--" * 500_000) and not is_redirect("<!-- -->" * 300_000)
+    assert not is_disambiguation("A", "<nowiki>" * 200_000 + "<!--{{dab}}")
+    assert time.process_time() - started < 5
