@@ -27,9 +27,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def done(home: Path, arriero_data: Path) -> CompletedProcess[str]:
-    # All of the crawl: its damaged files are among the last.
-    whole = "corpus.caps.commoncrawl.max_bytes=100000000"
-    options = [f"--set={line}" for line in (*TINY, whole)]
+    # All of the crawl and the forums: what is damaged or of another kind is behind a small cap.
+    caps = [f"corpus.caps.{name}.max_bytes=100000000" for name in ("commoncrawl", "stackexchange")]
+    options = [f"--set={line}" for line in (*TINY, *caps)]
     return arriero(
         home,
         "run",
