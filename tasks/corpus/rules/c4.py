@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from tasks.corpus.rules.dedup import DedupMemory
 from tasks.corpus.rules.heuristics import HeuristicRules
 from tasks.corpus.rules.web import ExtractionRules
 
 
-class C4SourceRules(ExtractionRules, HeuristicRules):
+class C4SourceRules(ExtractionRules, DedupMemory, HeuristicRules):
     """C4: extraction, language, heuristics and three-sentence deduplication of its crawl files."""
 
     c4_language_threshold: float = Field(

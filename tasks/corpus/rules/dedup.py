@@ -7,7 +7,22 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 
-class DedupRules(BaseModel):
+class DedupMemory(BaseModel):
+    """What deduplication may hold, in a source and over all of them."""
+
+    dedup_memory_mb: int = Field(
+        2048,
+        title="Memory of deduplication",
+        description="MB that deduplication over all documents holds at a time, and that over the"
+        " lines and spans of crawled pages; with less, it goes through more partitions of the"
+        " hashes. Decides nothing about the result.",
+        ge=64,
+        le=1_000_000,
+        json_schema_extra={"recipe": False},
+    )
+
+
+class DedupRules(DedupMemory):
     """Duplicates over all sources: what is done with near ones, and the memory that finds them."""
 
     near_duplicates: Literal["keep", "remove"] = Field(
@@ -27,13 +42,4 @@ class DedupRules(BaseModel):
         " 0.7. Source: datatrove and FineWeb cut at about 0.72 to 0.8. Ours.",
         ge=0.7,
         le=1.0,
-    )
-    dedup_memory_mb: int = Field(
-        2048,
-        title="Memory of deduplication",
-        description="MB that deduplication over all documents holds at a time; with less, it goes"
-        " through more partitions of the hashes. Decides nothing about the result.",
-        ge=64,
-        le=1_000_000,
-        json_schema_extra={"recipe": False},
     )

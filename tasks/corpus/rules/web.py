@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from tasks.corpus.rules.dedup import DedupMemory
 from tasks.corpus.rules.heuristics import HeuristicRules
 
 
@@ -21,7 +22,7 @@ class ExtractionRules(BaseModel):
     )
 
 
-class WebRules(ExtractionRules):
+class WebRules(ExtractionRules, DedupMemory):
     """CommonCrawl: language, line deduplication, length."""
 
     web_language: str = Field(

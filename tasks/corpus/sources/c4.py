@@ -56,7 +56,8 @@ def survey(
 
 def decide(surveys: Sequence[Path], parameters: C4SourceRules, out: Path) -> None:
     """Which spans of each shard are the first of their key in all crawl files."""
-    first_seen.decide(surveys, out)
+    keys = first_seen.keys_within(parameters.dedup_memory_mb)
+    first_seen.decide(surveys, out, None, keys)
 
 
 def read(

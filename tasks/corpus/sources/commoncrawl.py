@@ -44,7 +44,8 @@ def survey(
 
 def decide(surveys: Sequence[Path], parameters: WebRules, out: Path) -> None:
     """Which lines of each shard are the first of their key in their group of files."""
-    first_seen.decide(surveys, out, parameters.line_dedup_files)
+    keys = first_seen.keys_within(parameters.dedup_memory_mb)
+    first_seen.decide(surveys, out, parameters.line_dedup_files, keys)
 
 
 def read(
