@@ -7,25 +7,23 @@ on the executor. Local processes are supervised: see :mod:`tasks.corpus.guard`.
 
 from __future__ import annotations
 
-import fcntl
-import glob
 import importlib
 import json
 import os
-import platform
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Protocol
 
+from tasks.corpus import leftovers
 from tasks.corpus.guard import (
     Beat,
     Guard,
@@ -42,6 +40,7 @@ POLL_S = 0.25
 WINDOW = 4
 # Records given up in one shard: with more the fault is hardly theirs.
 MOST_GIVEN_UP = 50
+_CREW = "workers"
 # Ends that come from outside, from who stops this machine or this run.
 _FROM_OUTSIDE = (-1, -2, -15)
 _MOST_RETRIES = 3
@@ -123,35 +122,21 @@ class LocalExecutor:
                 crew.end()
 
 
-_CREW = "workers-"
-_LOCK = "lock"
-
-
 @contextmanager
 def _crew_folder(scratch: Path | None) -> Iterator[Path]:
     """A folder for the files of a crew and of its workers, whatever they leave in it.
 
-    Those of supervisors that were killed are removed from ``scratch``: nobody holds their lock.
-    Only this machine's, whose locks it can see on any file system.
+    Those of supervisors that were killed are removed from ``scratch``; see `leftovers`.
     """
-    prefix = f"{_CREW}{platform.node()}-"
-    if scratch is not None:
-        scratch.mkdir(parents=True, exist_ok=True)
-        for left in sorted(scratch.glob(f"{glob.escape(prefix)}*/{_LOCK}")):
-            with suppress(FileNotFoundError), left.open("r+b") as handle:
-                try:
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    continue
-                shutil.rmtree(left.parent, ignore_errors=True)
-    with (
-        tempfile.TemporaryDirectory(
-            prefix=prefix, dir=scratch, ignore_cleanup_errors=True
-        ) as folder,
-        (Path(folder) / _LOCK).open("wb") as lock,
-    ):
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield Path(folder)
+    if scratch is None:
+        with tempfile.TemporaryDirectory(prefix=f"{_CREW}-", ignore_cleanup_errors=True) as own:
+            yield Path(own)
+        return
+    scratch.mkdir(parents=True, exist_ok=True)
+    leftovers.sweep(scratch)
+    with leftovers.owned(scratch / _CREW) as (folder, _):
+        folder.mkdir()
+        yield folder
 
 
 def kept(executor: Executor) -> AbstractContextManager[Executor]:

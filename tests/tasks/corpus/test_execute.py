@@ -11,12 +11,13 @@ import tempfile
 import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from platform import node
 from typing import Any, cast
 
 import psutil
 import pytest
 
-from tasks.corpus import execute
+from tasks.corpus import execute, leftovers
 from tasks.corpus.execute import InlineExecutor, Job, LocalExecutor, WorkerFailed
 from tasks.corpus.funnel import BadFileError
 from tasks.corpus.guard import Beat, Guard, add_skip, new_heartbeat, read_heartbeat, read_skips
@@ -190,7 +191,7 @@ def test_what_workers_leave_goes_with_them(tmp_path: Path, monkeypatch: pytest.M
         with pytest.raises(WorkerFailed, match="took longer"):
             list(crew.run([Job(f"{CREW}:leave", {"how": "die"})]))
         assert not list(scratch.rglob("large")) and not Path(left).exists()
-    assert not list(scratch.iterdir()) and not list((tmp_path / "system").iterdir())
+    assert folders(scratch) == [] and not list((tmp_path / "system").iterdir())
     # Without a place named, in the system's, and gone as well.
     list(LocalExecutor(1).run([Job(f"{CREW}:leave", {"how": "live"})]))
     assert not list((tmp_path / "system").iterdir())
@@ -217,8 +218,33 @@ def test_what_a_killed_supervisor_leaves_goes_at_the_next_start(tmp_path: Path) 
     parent.send_signal(signal.SIGKILL)
     parent.wait()
     time.sleep(1.0)  # its worker ends with it
-    elsewhere = scratch / "workers-another.machine-x"  # whose locks need not be seen here
-    elsewhere.mkdir()
-    (elsewhere / "lock").touch()
+    # Those of other machines stay, whose locks need not be seen here; also of a like name.
+    others = {f".workers+{host}+{'0' * 32}.tmp" for host in ("another.machine", f"{node()}-2")}
+    for name in others:
+        (scratch / name).mkdir()
     assert list(LocalExecutor(1, scratch=scratch).run(doubles(1))) == [0]
-    assert list(scratch.iterdir()) == [elsewhere]
+    assert set(folders(scratch)) == others
+
+
+def folders(scratch: Path) -> list[str]:
+    return [path.name for path in scratch.iterdir() if path.name != leftovers.LOCKS]
+
+
+def test_crews_that_start_at_a_time_keep_their_folders(tmp_path: Path) -> None:
+    """As the shards of a Ray cluster do, or two shard groups on one machine."""
+    script = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from tasks.corpus.execute import LocalExecutor\n"
+        "for _ in range(300):\n"
+        "    with LocalExecutor(1, scratch=Path(sys.argv[1])).kept() as crew:\n"
+        "        crew.crew.folder.joinpath('mine').touch()\n"
+    )
+    starters = [
+        subprocess.Popen(
+            [sys.executable, "-c", script, str(tmp_path)], env=os.environ | {"PYTHONPATH": "."}
+        )
+        for _ in range(4)
+    ]
+    assert [starter.wait() for starter in starters] == [0, 0, 0, 0]
+    assert folders(tmp_path) == []
