@@ -22,7 +22,7 @@ from tasks.corpus.chain import check_chain
 from tasks.corpus.execute import Executor, Job, WorkerFailed, kept
 from tasks.corpus.executors import choose_executor, tell_given_up
 from tasks.corpus.funnel import Funnel
-from tasks.corpus.guard import Guard, read_skips
+from tasks.corpus.guard import Guard, read_skips, write_skips
 from tasks.corpus.merge import Merged, ReadShard, merge_shards
 from tasks.corpus.parameters import CorpusParameters
 from tasks.corpus.shards import Shard, plan_rows, plan_shards
@@ -206,6 +206,7 @@ def _merged(work: SourceWork, crew: Executor, alone: Executor, context: StageCon
     parameters = work.parameters
     for _ in range(ROUNDS):
         passed = _survey(work, crew, context) if work.surveyed else None
+        before = [read_skips(work.skips(shard)) for shard in work.shards]
         with closing(_read(work, crew, context)) as shards:
             merged = merge_shards(
                 work.source,
@@ -217,6 +218,9 @@ def _merged(work: SourceWork, crew: Executor, alone: Executor, context: StageCon
                 parameters.keep_rejected,
                 whole,
             )
+        # What was read ahead of a cap must not count: with fewer workers it would not have been.
+        for shard, skips in zip(work.shards[merged.shards :], before[merged.shards :], strict=True):
+            write_skips(work.skips(shard), skips)
         if passed is None or passed == [_passed(work, shard) for shard in work.shards]:
             return merged
         for name in ("documents", "rejected"):

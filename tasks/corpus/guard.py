@@ -110,6 +110,12 @@ def read_skips(path: Path) -> dict[Place, str]:
 
 def add_skip(path: Path, place: Place, reason: str) -> None:
     """Note durably that a shard must be read without this record."""
-    skips = read_skips(path) | {place: reason}
+    write_skips(path, read_skips(path) | {place: reason})
+
+
+def write_skips(path: Path, skips: Mapping[Place, str]) -> None:
+    """Have these records passed, and no others, when the shard is read the next time."""
+    if skips == read_skips(path):
+        return
     rows = [{"file": f, "offset": o, "reason": r} for (f, o), r in sorted(skips.items())]
     atomic_write_json(path, rows)

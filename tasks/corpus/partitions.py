@@ -6,6 +6,7 @@ to partitions and decides each alone. Keys are hashes, so partitions are of abou
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -55,11 +56,18 @@ def mapped(path: Path, dtype: type[np.generic], rows: int) -> NDArray[Any]:
     """A new array of zeros in a file, which the system may put out of memory.
 
     Not in the file that was there: who maps that keeps it.
+
+    Raises:
+        OSError: no room. A file with holes would be mapped all the same, and the first write that
+            the disk has no room for would end the process (SIGBUS).
     """
     path.unlink(missing_ok=True)
     if not rows:  # which cannot be mapped
         return np.zeros(0, dtype=dtype)
-    return np.memmap(path, dtype=dtype, mode="w+", shape=(rows,))
+    with path.open("xb") as file:
+        # Where the file system knows no such call, the C library writes zeros instead.
+        os.posix_fallocate(file.fileno(), 0, rows * np.dtype(dtype).itemsize)
+    return np.memmap(path, dtype=dtype, mode="r+", shape=(rows,))
 
 
 def ranges(rows: int, step: int) -> Iterator[slice]:

@@ -94,10 +94,12 @@ def filter_shard(
 ) -> dict[str, Any]:
     """The job of one shard: see `filter_file`; what it says, made once."""
     given = QualityParameters.model_validate(parameters)
-    return once(
-        Path(folder),
-        lambda out: filter_file(Path(pages), name, _loaded(models), given, guard, out),
-    )
+
+    def make(out: Path) -> dict[str, Any]:
+        said = filter_file(Path(pages), name, _loaded(models), given, guard, out)
+        return said | {"passed": guard.passed}
+
+    return once(Path(folder), make, still=lambda done: done.get("passed") == guard.passed)
 
 
 @lru_cache(maxsize=1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import random
 from pathlib import Path
 
@@ -152,3 +154,17 @@ def test_a_second_result_in_the_same_folder_leaves_the_first(tmp_path: Path) -> 
     confirmed = cluster([tmp_path / "signed"], tmp_path, similarity=0.9)
     taken = cluster([tmp_path / "signed"], tmp_path)
     assert confirmed.tolist() == [0, 1] and taken.tolist() == [0, 0]
+
+
+def test_a_disk_without_room_is_told_and_ends_no_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = partitions.mapped(tmp_path / "rows", np.int64, 1000)
+    assert (tmp_path / "rows").stat().st_blocks * 512 >= 8000 and not room.any()
+
+    def full(descriptor: int, offset: int, length: int) -> None:
+        raise OSError(errno.ENOSPC, "no space left")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match="no space left"):
+        partitions.mapped(tmp_path / "rows", np.int64, 1000)

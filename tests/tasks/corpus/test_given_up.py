@@ -183,3 +183,20 @@ def test_notes_and_events_are_those_of_every_attempt(tmp_path: Path) -> None:
     _, notes = made("c4", tmp_path / "data", sizes, capped, InlineExecutor(), caps=caps)
     assert not any("given up" in note for note in notes)
     assert read_skips(capped.work / "skips/00003.json")
+
+
+class Ahead(Failing):
+    """As several workers: what is behind a cap is read before it is known that it is behind."""
+
+    def run(self, jobs: Iterable[Job]) -> Iterator[Any]:
+        yield from list(super().run(jobs))
+
+
+def test_what_is_given_up_behind_a_cap_changes_nothing_before_it(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    sizes = books(root)
+    bad = [("corpus/books/b1.txt", 0)]
+    more = {"caps": {"books": {"max_documents": 1}}}
+    one = made("books", root, sizes, context(tmp_path / "1"), Failing("read_shard", bad), **more)
+    several = made("books", root, sizes, context(tmp_path / "2"), Ahead("read_shard", bad), **more)
+    assert one == several and len(one[0]) == 1

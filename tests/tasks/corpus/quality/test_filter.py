@@ -19,7 +19,13 @@ from tasks.corpus.execute import Executor, InlineExecutor, LocalExecutor
 from tasks.corpus.guard import Guard
 from tasks.corpus.quality import filter as quality_filter
 from tasks.corpus.quality.classifier import Features, ReferenceClassifier
-from tasks.corpus.quality.filter import Shard, filter_documents, filter_file, write_filtered
+from tasks.corpus.quality.filter import (
+    Shard,
+    filter_documents,
+    filter_file,
+    filter_shard,
+    write_filtered,
+)
 from tasks.corpus.quality.models import QualityModels, build_models
 from tasks.corpus.quality.parameters import QualityParameters
 from tasks.corpus.quality.perplexity import Cutoffs, LanguageModel
@@ -241,6 +247,26 @@ def test_a_page_that_was_given_up_is_counted_with_its_reason(pages: Path, tmp_pa
     assert said["funnel"][0]["rejected"] == {"bucket tail": 1, "too slow": 1}
     last = [row["id"] for row in read_documents(tmp_path / "rejected.parquet")]
     assert "commoncrawl:00002" in last
+
+
+def test_a_shard_is_filtered_again_when_what_is_passed_changed(tmp_path: Path) -> None:
+    inputs = crawl(tmp_path / "data")
+    build_models(inputs, SMALL, made := context_in(tmp_path / "models"))
+    arguments = {
+        "pages": str(inputs["pages"]),
+        "name": "00000.parquet",
+        "models": str(made.out),
+        "parameters": QualityParameters().model_dump(mode="json"),
+        "folder": str(tmp_path / "filtered"),
+    }
+    row = next(read_documents(inputs["pages"] / "documents/00000.parquet"))
+    meta = json.loads(row["meta"])
+    place = (meta["file"], meta["offset"])
+    counts = [
+        filter_shard(Guard(None, skips), **arguments)["funnel"][0]["rejected"].get("too slow", 0)
+        for skips in ({}, {place: "too slow"}, {})
+    ]
+    assert counts == [0, 1, 0]
 
 
 def test_files_are_copied_where_the_store_has_no_links(
