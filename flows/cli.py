@@ -16,6 +16,8 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 
+from flows.shown import shown, visible
+
 app = typer.Typer(
     name="arriero",
     help="From raw dumps to a promoted Llama-I, with every number traceable.",
@@ -51,10 +53,11 @@ def emit(value: dict[str, Any], as_json: bool, render: Callable[[], Any]) -> Non
     if as_json:
         sys.stdout.write(json.dumps(value, indent=2, default=str, sort_keys=True) + "\n")
     else:
-        shown = render()
+        made = render()
         # A tree's lines are for reading and for piping: never folded, never read as markup.
-        plain = isinstance(shown, str)
-        out.print(shown, soft_wrap=plain, markup=not plain, highlight=not plain)
+        plain = isinstance(made, str)
+        made = visible(made) if plain else made
+        out.print(made, soft_wrap=plain, markup=not plain, highlight=not plain)
 
 
 @app.command()
@@ -231,12 +234,11 @@ def _service_errors() -> tuple[type[Exception], ...]:
 
 
 def _exit_with(error: Exception) -> NoReturn:
-    from rich.markup import escape
 
     from flows.problems import message_of
 
     # Brackets in a message are text, no markup.
-    err.print(f"[red]error:[/red] {escape(message_of(error))}", highlight=False, soft_wrap=True)
+    err.print(f"[red]error:[/red] {shown(message_of(error))}", highlight=False, soft_wrap=True)
     sys.exit(2)
 
 

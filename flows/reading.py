@@ -7,11 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
 from sqlalchemy import select
 
 from flows import stack
+from flows.shown import shown
 from registry import emissions, lineage, runs
 from registry.artifacts import Kind
 from registry.schema import ModelAlias, ModelVersion
@@ -150,8 +150,8 @@ def render_batch(report: dict[str, Any]) -> Table:
         table.add_row(
             str(row["row"]),
             row["source"],
-            "\n".join(row["documents"][:3]),
-            row["text"][:120].replace("\n", " "),
+            shown("\n".join(row["documents"][:3])),
+            shown(row["text"][:120].replace("\n", " ")),
         )
     return table
 
@@ -192,16 +192,16 @@ def document_report(identity: str, corpus: str = "latest") -> dict[str, Any]:
 
 def render_document(report: dict[str, Any]) -> Table:
     """A document's way, rule by rule."""
-    table = Table(title=escape(f"{report['id']} ({report['fate']})"), show_header=False)
+    table = Table(title=shown(f"{report['id']} ({report['fate']})"), show_header=False)
     place = f"{report['file']}, offset {report['offset']}" if report["file"] else "not recorded"
-    table.add_row("file", escape(place))
+    table.add_row("file", shown(place))
     for name in ("source", "uri", "language", "license"):
         if report[name]:
-            table.add_row(name, escape(str(report[name])))
+            table.add_row(name, shown(str(report[name])))
     for rule in report["rules"]:
         word = "passed" if rule["passed"] else f"stopped here: {report['reason']}"
-        table.add_row(rule["filter"], escape(word))
-    table.add_row("text", escape(report["text"][:600]) or "not kept (see keep_rejected)")
+        table.add_row(shown(rule["filter"]), shown(word))
+    table.add_row("text", shown(report["text"][:600]) or "not kept (see keep_rejected)")
     return table
 
 
@@ -226,6 +226,8 @@ def render_artifact(report: dict[str, Any]) -> Table:
     for name, digest in manifest["inputs"].items():
         table.add_row(f"input {name}", digest)
     for name, entry in manifest["files"].items():
-        table.add_row(name, f"{entry['size']:,} bytes, sha256 {entry['sha256'][:16]}")
-    table.add_row("verified", "; ".join(report["problems"]) or "every file hashes to its manifest")
+        table.add_row(shown(name), f"{entry['size']:,} bytes, sha256 {entry['sha256'][:16]}")
+    table.add_row(
+        "verified", shown("; ".join(report["problems"])) or "every file hashes to its manifest"
+    )
     return table

@@ -11,12 +11,12 @@ from typing import Any
 
 import httpx
 from rich.console import Console
-from rich.markup import escape
 
 from flows import client, stack
 from flows.preflight import require_room, require_sources
 from flows.problems import flow_message
 from flows.services import ServiceFailed, Stack
+from flows.shown import shown
 from flows.signals import StopSignals
 from registry.database import open_registry, upgrade
 from registry.settings import Settings, load_settings
@@ -231,7 +231,7 @@ def _print_summary(settings: Settings, run_id: str, out: Console) -> None:
     for table in summary.tables():
         out.print(table)
     for note in summary.notes:
-        out.print(f"- {escape(note)}", highlight=False, soft_wrap=True)
+        out.print(f"- {shown(note)}", highlight=False, soft_wrap=True)
 
 
 def _print_failure(
@@ -253,11 +253,9 @@ def _print_failure(
     first = tasks[0] if tasks else run
     message = flow_message((first.get("state") or {}).get("message") or "no reason was given")
     place = f" in {first['name']}" if tasks else ""
-    shown = message if len(message) <= SHOWN else message[:SHOWN] + " ..."
+    text = message if len(message) <= SHOWN else message[:SHOWN] + " ..."
     # Brackets in a message are text, no markup.
-    out.print(
-        f"[red]{final.lower()}[/red]{place}: {escape(shown)}", highlight=False, soft_wrap=True
-    )
+    out.print(f"[red]{final.lower()}[/red]{place}: {shown(text)}", highlight=False, soft_wrap=True)
     log = settings.home / "logs" / "worker.log"
     out.print(f"traceback: {log}, and the flow run's page", highlight=False, soft_wrap=True)
 
