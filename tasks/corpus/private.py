@@ -43,13 +43,20 @@ _NUMBERED = re.compile(
 CONTEXT = 24
 
 _TOKENS = re.compile(
-    r"[Agrsx](?<![A-Za-z0-9_].)(?:"
+    r"[ASeghnrsx](?<![A-Za-z0-9_].)(?:"
     r"(?:KIA|SIA|BIA|CCA)(?![A-Z0-9]{9}EXAMPLE)[A-Z0-9]{16}(?![A-Za-z0-9])"  # AWS: AKIA...
     r"|h[pousr]_[A-Za-z0-9]{36,255}"  # GitHub: ghp_...
     r"|ithub_pat_[A-Za-z0-9_]{22,255}"
     r"|ox[abeprs]-[A-Za-z0-9-]{10,250}"  # Slack: xoxb-...
     r"|Iza[A-Za-z0-9_-]{35}(?![A-Za-z0-9_-])"  # Google: AIza...
     r"|k_live_[A-Za-z0-9]{16,247}"  # Stripe: sk_live_...
+    r"|k-(?=[A-Za-z_-]{0,40}[0-9])[A-Za-z0-9_-]{32,250}"  # OpenAI and others: sk-..., sk-proj-...
+    r"|f_[A-Za-z0-9]{34,64}(?![A-Za-z0-9_])"  # Hugging Face: hf_...
+    r"|lpat-[A-Za-z0-9_-]{20,64}"  # GitLab: glpat-...
+    r"|pm_[A-Za-z0-9]{36}(?![A-Za-z0-9_])"  # npm_...
+    r"|G\.[A-Za-z0-9_-]{16,64}\.[A-Za-z0-9_-]{16,64}"  # SendGrid: SG....
+    # JSON web token: two JSON objects and a signature, each in base64.
+    r"|yJ[A-Za-z0-9_-]{8,1000}+\.eyJ[A-Za-z0-9_-]{4,8000}+\.[A-Za-z0-9_-]{16,2000}"
     r")"
 )
 _WEBHOOK = re.compile(
@@ -63,7 +70,15 @@ _ASSIGNED = re.compile(
     r"[A-Za-z0-9_]{0,24}[\"']?[ \t]{0,4}(?:=>|:=|=|:)[ \t]{0,4}[\"']?"
     r"(?P<value>[A-Za-z0-9+/_-]{16,128}={0,2})(?![A-Za-z0-9+/_.(-])"
 )
+_BEARER = re.compile(
+    r"[Bb]earer[ \t]{1,4}(?P<value>[A-Za-z0-9+/._~-]{20,4000}={0,2})(?![A-Za-z0-9+/._~-])"
+)
+# The password of an address such as postgres://user:password@host.
+_IN_ADDRESS = re.compile(
+    r"://[^\s/:@?#<>\"']{0,64}:(?P<value>[^\s/:@?#<>\"'$({]{4,128})@(?=[\w\[])"
+)
 _PLACEHOLDER = re.compile(r"example|sample|placeholder|your|xxxx|changeme|1234567", re.IGNORECASE)
+_NO_PASSWORD = re.compile(r"(?:pass(?:word|wd)?|pwd|secret|x+|\*+|%s|token)", re.IGNORECASE)
 # Bits per character that random base64 of 16 characters and more has and names do not.
 ENTROPY = 3.5
 ENTROPY_HEX = 3.0
@@ -118,7 +133,8 @@ def addresses(text: str) -> Iterator[Find]:
 
 
 def keys(text: str) -> Iterator[Find]:
-    """Private keys, tokens of known services, and random values assigned to what sounds secret."""
+    """Private keys, tokens of known services, random values assigned to what sounds secret, and the
+    passwords in addresses."""
     for found in chain(_TOKENS.finditer(text), _WEBHOOK.finditer(text)):
         yield found.span(found.lastindex or 0)
     position = 0
@@ -131,8 +147,11 @@ def keys(text: str) -> Iterator[Find]:
         else:
             position = stop + len(ending)
         yield begin.start(), position
-    for found in _ASSIGNED.finditer(text):
+    for found in chain(_ASSIGNED.finditer(text), _BEARER.finditer(text)):
         if _is_random(found["value"]):
+            yield found.span("value")
+    for found in _IN_ADDRESS.finditer(text):
+        if not _NO_PASSWORD.fullmatch(found["value"]) and not _PLACEHOLDER.search(found["value"]):
             yield found.span("value")
 
 

@@ -19,6 +19,7 @@ from tasks.corpus.sources import damage
 Take = Callable[[bytes], None]
 # A dump packs about 5:1; more than this is not a dump.
 MAX_UNPACK_RATIO = 100
+MIN_UNPACKED = 10_000_000  # that an archive may unpack to, however small it is
 MAX_UNPACKED = 500_000_000_000
 MAX_MEMBERS = 10_000
 PIECE_BYTES = 1 << 20
@@ -101,7 +102,7 @@ def _posts_member(archive: py7zr.SevenZipFile, packed: int) -> tuple[str, str]:
     if found[0].is_symlink or not found[0].is_file:
         return "", "Posts.xml of the archive is no file"
     size = found[0].uncompressed
-    if size > MAX_UNPACKED or size > MAX_UNPACK_RATIO * packed:
+    if size > min(MAX_UNPACKED, max(MIN_UNPACKED, MAX_UNPACK_RATIO * packed)):
         return "", "archive unpacks too large"
     return found[0].filename, ""
 

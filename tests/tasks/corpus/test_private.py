@@ -117,6 +117,12 @@ def test_what_is_not_a_public_address_stays(text: str) -> None:
         (f'"client_secret": "{RANDOM}",', '"client_secret": "<key>",'),
         (f"export AUTH_TOKEN={RANDOM}", "export AUTH_TOKEN=<key>"),
         ("secret_key='9f86d081884c7d659a2feaa0c55ad015'", "secret_key='<key>'"),
+        (f"sk-{RANDOM}{RANDOM} sk-proj-{RANDOM}_{RANDOM}", "<key> <key>"),
+        (f"hf_{(RANDOM * 2)[:34]},glpat-{RANDOM[:20]}", "<key>,<key>"),
+        (f"npm_{(RANDOM * 2)[:36]} SG.{RANDOM}.{RANDOM}", "<key> <key>"),
+        (f"token eyJ{RANDOM}.eyJ{RANDOM}.{RANDOM}.", "token <key>."),
+        (f"Authorization: Bearer {RANDOM}\n", "Authorization: Bearer <key>\n"),
+        ("postgres://user:" + "s3cr3t@db.mill.org/x", "postgres://user:<key>@db.mill.org/x"),
     ],
 )
 def test_keys_are_replaced(text: str, expected: str) -> None:
@@ -136,6 +142,13 @@ def test_keys_are_replaced(text: str, expected: str) -> None:
         "-----BEGIN CERTIFICATE-----",
         "sha256 9f86d081884c7d659a2feaa0c55ad015",
         "Passwords: the history of a bad idea in computing",
+        "disk-0123456789abcdefghijklmnopqrstuvwxyz",
+        "sk-learn-contrib-project-of-some-length-name",
+        "the bearer of the sword-of-damocles-and-others came",
+        "http://user:password@host/ and https://user:${PASS}@host and http://host:8080/a@b",
+        "commit 3f786850e387550fdab836ed7e6dc881de23001b",
+        "550e8400-e29b-41d4-a716-446655440000",
+        "eyJhbGciOiJub25lIn0.x",
     ],
 )
 def test_what_is_no_key_stays(text: str) -> None:
@@ -152,6 +165,11 @@ def test_each_kind_is_counted_and_only_those_wanted() -> None:
     assert replaced(text, []) == (text, {})
 
 
+def test_a_password_in_an_address_is_a_key_and_no_mail() -> None:
+    text = "postgres://user:" + "s3cr3t@db.mill.org/x"
+    assert replaced(text, ["email", "key"]) == ("postgres://user:<key>@db.mill.org/x", {"key": 1})
+
+
 def test_what_lies_inside_another_find_is_replaced_once() -> None:
     text = f"-----BEGIN PRIVATE KEY-----\nme@site.org {AWS}\n-----END PRIVATE KEY-----"
     assert replaced(text, ["email", "key"]) == ("<key>", {"key": 1})
@@ -166,6 +184,7 @@ def test_other_writing_is_left_alone() -> None:
 @pytest.mark.parametrize(
     "unit",
     ["1", ".", "@", "a@", "a", "1.", "2001:", ":", "token", "token=", "AKIA", "a.", "a-", "0a"]
+    + ["-eyJ", "eyJ.", "sk-", "://a:", "://", "Bearer ", "Bearer a1", "SG.", "://a:b1@"]
     + ["-----BEGIN PRIVATE KEY-----", "-----BEGIN A ", "api_key: a1B2", "token ", "8.18.8.8 "],
 )
 def test_hostile_text_takes_linear_time(unit: str) -> None:

@@ -201,6 +201,16 @@ def test_archives_that_are_not_what_a_dump_is(tmp_path: Path) -> None:
         )
 
 
+def test_a_small_archive_may_repeat_itself(tmp_path: Path) -> None:
+    """A young site of many like questions packs well; it unpacks to little all the same."""
+    rows = "".join(post(n, 1, 0, "<p>The same question, once more.</p>") for n in range(9000))
+    archive_of(tmp_path / "young.org.7z", Posts_dot_xml=f"<posts>{rows}</posts>".encode())
+    packed = (tmp_path / "young.org.7z").stat().st_size
+    assert len(rows) > posts_archive.MAX_UNPACK_RATIO * packed
+    _, funnel = collect(tmp_path)
+    assert funnel.bad_files == []
+
+
 def test_a_damaged_block_gives_the_rows_before_it(tmp_path: Path) -> None:
     rows = "\n".join(post(n, 1, 0, f"<p>{n} {n * 7919}</p>") for n in range(1, 4000))
     path = archive_of(tmp_path / "a.org.7z", Posts_dot_xml=f"<posts>{rows}</posts>".encode())
