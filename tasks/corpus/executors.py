@@ -50,6 +50,8 @@ def choose_executor(parameters: CorpusParameters, context: StageContext) -> Exec
                 "record_megabytes": parameters.record_megabytes,
             },
             local=local,
+            silent_seconds=60.0 * parameters.silent_minutes,
+            pending_seconds=3600.0 * parameters.pending_hours,
             data=data.resolve() if data is not None else None,
         )
     return local

@@ -279,8 +279,12 @@ def test_what_the_executor_takes_from_parameters_and_machine(
 ) -> None:
     monkeypatch.setenv("ARRIERO_DATA", str(tmp_path))
     place = context(tmp_path / "c")
-    chosen = executors.choose_executor(CorpusParameters(executor="prefect", workers=workers), place)
+    chosen = executors.choose_executor(
+        CorpusParameters(executor="prefect", workers=workers, silent_minutes=3, pending_hours=2),
+        place,
+    )
     assert isinstance(chosen, PrefectExecutor)
+    assert (chosen.silent_seconds, chosen.pending_seconds) == (180.0, 7200.0)
     assert chosen.form["workers"] is workers  # None: as many as the machine of the run has cores
     assert chosen.data == tmp_path.resolve()
     assert chosen.local.scratch is not None and chosen.local.scratch.is_relative_to(place.work)
