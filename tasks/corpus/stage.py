@@ -154,11 +154,17 @@ def prepare_source(
     """
     from registry.fingerprints import FINGERPRINTS, read_rows
     from tasks.corpus.build import MissingSourceError, build_source
+    from tasks.corpus.sources import packages
 
     def build(inputs: dict[str, Path], context: StageContext) -> StageResult:
         listed = read_rows(inputs["raw"] / FINGERPRINTS)
         sizes = {file.path: file.size for file in listed}
-        hashes = {file.path: file.sha256 for file in listed} if parameters.raw_url else {}
+        # Files behind a URL and packages are compared where they are read, on whatever machine.
+        hashes = {
+            file.path: file.sha256
+            for file in listed
+            if parameters.raw_url or file.path.startswith(packages.PACKAGE)
+        }
         return build_source(source, place, sizes, parameters, context, hashes=hashes)
 
     place: Path | str = parameters.raw_url or Path(root)

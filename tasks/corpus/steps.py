@@ -30,6 +30,7 @@ from tasks.corpus.leftovers import LOCKS, owned, sweep
 from tasks.corpus.locate import readable_root
 from tasks.corpus.parameters import CorpusParameters
 from tasks.corpus.remote import fetched, is_url
+from tasks.corpus.sources.packages import PACKAGE, require_listed
 from tasks.corpus.storable import encodable, encodable_name, storable
 from tasks.locks import exclusive
 
@@ -297,6 +298,9 @@ def _opened(
     root: str, files: Sequence[str], hashes: Mapping[str, str], work: Path
 ) -> AbstractContextManager[Path]:
     """The folder that a shard's files are read from; those of a URL are fetched first."""
+    listed = {name: sha256 for name, sha256 in hashes.items() if name.startswith(PACKAGE)}
+    if listed:
+        require_listed(listed)
     if is_url(root):
         return fetched(root, files, hashes, work)
     return readable_root(Path(root), files, work)

@@ -30,7 +30,6 @@ from tasks.corpus.sources.code_rules import (
 from tasks.corpus.sources.licenses import permitted, refusal
 from tasks.corpus.sources.project_licenses import ProjectLicenses, states_licence
 
-PACKAGE = "pypi:"
 _FOLDER, _ARCHIVE, _RECORDS, _PACKAGE = range(4)
 
 
@@ -73,7 +72,7 @@ def _projects(files: Sequence[str]) -> list[tuple[int, str, list[str]]]:
     mixed = {_project(name) for name in files if not is_records(name) and not is_archive(name)}
     found: dict[tuple[int, str], list[str]] = {}
     for name in files:
-        if name.startswith(PACKAGE):
+        if name.startswith(packages.PACKAGE):
             key = (_PACKAGE, name)
         elif is_archive(name):
             key = (_ARCHIVE, name)
@@ -168,10 +167,7 @@ def _package_documents(
     name: str, package: packages.Package | None, parameters: CorpusParameters, funnel: Funnel
 ) -> Iterator[Document]:
     if package is None:
-        raise packages.PackageMissing(
-            f"{name} is not installed on this machine, which reads it for the corpus. Install it as"
-            " on the machine that started the step (requirements.lock), or turn github_packages off"
-        )
+        raise packages.PackageMissing(packages.missing(name))
     for number, (inner, path) in enumerate(package.files, 1):
         if not funnel.at(name, number):
             continue

@@ -6,7 +6,7 @@ import csv
 import hashlib
 import importlib.metadata as metadata
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,10 +21,15 @@ _LICENSE_FILE = re.compile(
     r"^[^/]+\.dist-info/(licenses/)?(licen[cs]e|copying)([-.][^/]*)?$", re.IGNORECASE
 )
 OWN_NAME = "arriero"
+PACKAGE = "pypi:"  # how an address begins
 
 
 class PackageMissing(ValueError):
     """A package that was listed is not installed on the machine that reads it."""
+
+
+class PackageDiffers(ValueError):
+    """A package has other files, or another licence, than when it was listed."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,7 @@ class Package:
 
 
 def _address(name: str, version: str) -> str:
-    return f"pypi:{name}=={version}"
+    return f"{PACKAGE}{name}=={version}"
 
 
 def installed(addresses: Collection[str] | None = None) -> Iterator[Package]:
@@ -128,15 +133,44 @@ def _normalised(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def fingerprints() -> list[dict[str, str | int]]:
+def require_listed(hashes: Mapping[str, str]) -> None:
+    """Refuse packages that are not what was listed: their files are read without a look at RECORD.
+
+    Args:
+        hashes: sha256 by address, as `fingerprints` has them.
+    """
+    own = {str(row["path"]): row["sha256"] for row in fingerprints(hashes)}
+    for address, sha256 in sorted(hashes.items()):
+        if address not in own:
+            raise PackageMissing(missing(address))
+        if own[address] != sha256:
+            raise PackageDiffers(
+                f"{address} has other files or another licence on this machine than where the"
+                " corpus was listed. Install the same package on both (requirements.lock), start"
+                " the flow again, or turn github_packages off"
+            )
+
+
+def missing(address: str) -> str:
+    """What to say, and to do, of a package that is not there."""
+    return (
+        f"{address} is not installed on this machine, which reads it for the corpus. Install it as"
+        " on the machine that started the step (requirements.lock), or turn github_packages off"
+    )
+
+
+def fingerprints(addresses: Collection[str] | None = None) -> list[dict[str, str | int]]:
     """One row per installed package for the raw artifact: path, size and sha256.
 
     ``path`` is ``pypi:<name>==<version>``; ``size`` the bytes of its source files; ``sha256`` that
     of its licence and of the paths, hashes and sizes RECORD lists for them. Nothing in it depends
     on where the package is installed; of its files only those that state its licence are read.
+
+    Args:
+        addresses: only those packages; by default all.
     """
     rows: list[dict[str, str | int]] = []
-    for package in installed():
+    for package in installed(addresses):
         text = "".join(f"{path}\t{digest}\t{size}\n" for path, digest, size in package.record)
         rows.append(
             {

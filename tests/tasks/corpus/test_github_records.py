@@ -14,8 +14,10 @@ import pytest
 from tasks.corpus.chain import check_chain
 from tasks.corpus.documents import Document
 from tasks.corpus.funnel import Funnel
+from tasks.corpus.guard import Guard
 from tasks.corpus.parameters import CorpusParameters
 from tasks.corpus.sources import bigquery, github, packages
+from tasks.corpus.steps import read_shard
 
 CODE = "def area{}(width, height):\n    return width * height\n"
 
@@ -157,3 +159,27 @@ def test_a_package_of_the_listing_is_read_alone(tmp_path: Path) -> None:
     assert all(d.license == "MIT" for d in documents)
     numbers = [d.meta["offset"] for d in documents]
     assert numbers == sorted(set(numbers))
+
+
+def test_a_package_that_is_not_as_listed_is_refused(tmp_path: Path) -> None:
+    """As on another machine of a fan-out, or after an installation in between."""
+    name = f"pypi:pytest=={pytest.__version__}"
+    (row,) = packages.fingerprints([name])
+    arguments: dict[str, Any] = {
+        "source": "github",
+        "root": str(tmp_path),
+        "files": [name],
+        "parameters": CorpusParameters().model_dump(mode="json"),
+        "decided": None,
+        "surveyed": None,
+    }
+    listed = {name: str(row["sha256"])}
+    said = read_shard(Guard(None, {}), hashes=listed, folder=str(tmp_path / "1"), **arguments)
+    assert said["documents"]
+    with pytest.raises(packages.PackageDiffers, match=f"{name} has other files"):
+        read_shard(
+            Guard(None, {}), hashes={name: "0" * 64}, folder=str(tmp_path / "2"), **arguments
+        )
+    gone = {"pypi:no-such-package==1": "0" * 64}
+    with pytest.raises(packages.PackageMissing, match="no-such-package==1 is not installed"):
+        read_shard(Guard(None, {}), hashes=gone, folder=str(tmp_path / "3"), **arguments)
