@@ -25,11 +25,16 @@ _TEXT_ENCODING = re.compile(
 )
 _WIDE = re.compile(r"utf-?(?:16|32)|ucs", re.IGNORECASE)
 _ENCODING = re.compile(rb"<\?xml[^>]{0,200}?encoding\s*=\s*[\"']([\w.:-]{1,40})[\"']")
-_MARKS = (
-    (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"),
-    (b"<\0", "utf-16-le"), (b"\0<", "utf-16-be"),
-)  # fmt: skip
+# A mark alone may be damage, which must not turn all that follows into another encoding: the first
+# two characters must be of it, too.
+_WIDE_BEGINNINGS = (
+    (re.compile(rb"\xff\xfe\0\0[<\s]\0\0\0[!-~\s]\0\0\0"), "utf-32"),
+    (re.compile(rb"\0\0\xfe\xff\0\0\0[<\s]\0\0\0[!-~\s]"), "utf-32"),
+    (re.compile(rb"\xff\xfe[<\s]\0[!-~\s]\0"), "utf-16"),
+    (re.compile(rb"\xfe\xff\0[<\s]\0[!-~\s]"), "utf-16"),
+    (re.compile(rb"[<\s]\0[!-~\s]\0"), "utf-16-le"),
+    (re.compile(rb"\0[<\s]\0[!-~\s]"), "utf-16-be"),
+)
 # What is looked for, in one pass: the last is a page's beginning.
 _TAG = re.compile(
     rb"<(?:(title>)|(revision>)|(/page\s{0,16}+>)|(page(?:\s[^<>]{0,1000}+)?>|page/>))"
@@ -134,7 +139,7 @@ class PageFramer:
 
     def _begin(self, data: bytes) -> bytes:
         self._begun = True
-        name = next((name for mark, name in _MARKS if data.startswith(mark)), "")
+        name = next((name for begins, name in _WIDE_BEGINNINGS if begins.match(data)), "")
         if not name:
             data = data.removeprefix(codecs.BOM_UTF8)
             found = _ENCODING.match(data[:_HEAD_BYTES])

@@ -366,3 +366,23 @@ def test_damage_of_a_stream_costs_at_most_its_pages(
         place += len(stream)
     found = articles(path)
     assert expected_of(found, whole) and expected_of(texts, found)
+
+
+@pytest.mark.parametrize(
+    "mark",
+    [
+        b"\0",
+        b"\xff\xfe",
+        b"\xfe\xff",
+        b"\xff\xfe\0\0",
+        b"\0\0\xfe\xff",
+        b"<\0",
+        b"\0<",
+        b"\xef\xbb",
+    ],
+)
+def test_a_mark_of_another_encoding_before_a_dump_costs_no_page(
+    tmp_path: Path, mark: bytes
+) -> None:
+    places, funnel = collect(tmp_path, mark + HEAD + pages(0, 5) + TAIL)
+    assert places == [0, 1, 2, 3, 4] and lost(funnel) == []
