@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from importlib import import_module
@@ -57,7 +57,8 @@ class SourceWork:
 
     def survey_job(self, shard: Shard) -> Job:
         """What others must know of a shard."""
-        return self._job("survey_shard", shard, self.folder / "survey" / shard.name)
+        folder = self.folder / "survey" / shard.name
+        return self._job("survey_shard", shard, folder, self.skips(shard))
 
     def decide_job(self) -> Job:
         """What all surveys say together."""
@@ -74,7 +75,8 @@ class SourceWork:
         """The documents of a shard; ``whole``: whatever the source's cap."""
         decided = str(self.folder / "decided") if self.surveyed else None
         surveyed = str(self.folder / "survey" / shard.name) if self.surveyed else None
-        job = self._job("read_shard", shard, self.folder / _read_folder(whole) / shard.name)
+        folder = self.folder / _read_folder(whole) / shard.name
+        job = self._job("read_shard", shard, folder, self.reading_skips(shard))
         job.arguments.update(decided=decided, surveyed=surveyed)
         if whole:
             caps = {name: cap for name, cap in self.parameters.caps.items() if name != self.source}
@@ -83,10 +85,14 @@ class SourceWork:
         return job
 
     def skips(self, shard: Shard) -> Path:
-        """File of a shard's records that were given up."""
+        """File of a shard's records that were given up, and are told and surveyed without."""
         return self.folder / "skips" / f"{shard.name}.json"
 
-    def _job(self, step: str, shard: Shard, folder: Path) -> Job:
+    def reading_skips(self, shard: Shard) -> Path:
+        """The same, with what reading gave up before it is known whether the shard counts."""
+        return self.folder / "skips" / f"{shard.name}.reading.json"
+
+    def _job(self, step: str, shard: Shard, folder: Path, skips: Path) -> Job:
         arguments = {
             "source": self.source,
             "root": str(self.root),
@@ -95,7 +101,7 @@ class SourceWork:
             "parameters": self.parameters.model_dump(mode="json"),
             "folder": str(folder),
         }
-        return Job(f"{STEPS}:{step}", arguments, self.skips(shard))
+        return Job(f"{STEPS}:{step}", arguments, skips)
 
 
 def _read_folder(whole: bool) -> str:
@@ -206,7 +212,6 @@ def _merged(work: SourceWork, crew: Executor, alone: Executor, context: StageCon
     parameters = work.parameters
     for _ in range(ROUNDS):
         passed = _survey(work, crew, context) if work.surveyed else None
-        before = [read_skips(work.skips(shard)) for shard in work.shards]
         with closing(_read(work, crew, context)) as shards:
             merged = merge_shards(
                 work.source,
@@ -219,8 +224,11 @@ def _merged(work: SourceWork, crew: Executor, alone: Executor, context: StageCon
                 whole,
             )
         # What was read ahead of a cap must not count: with fewer workers it would not have been.
-        for shard, skips in zip(work.shards[merged.shards :], before[merged.shards :], strict=True):
-            write_skips(work.skips(shard), skips)
+        # Not in an attempt after this one either, so it is never where a survey would find it.
+        for shard in work.shards[: merged.shards]:
+            write_skips(work.skips(shard), read_skips(work.reading_skips(shard)))
+        for shard in work.shards[merged.shards :]:
+            write_skips(work.reading_skips(shard), read_skips(work.skips(shard)))
         if passed is None or passed == [_passed(work, shard) for shard in work.shards]:
             return merged
         for name in ("documents", "rejected"):
@@ -252,7 +260,14 @@ def _read(work: SourceWork, executor: Executor, context: StageContext) -> Genera
     total = sum(shard.size for shard in work.shards) or 1
     start = 0.5 if work.surveyed else 0.0
     documents = done = 0
-    results = executor.run(work.read_job(shard) for shard in work.shards)
+
+    def jobs() -> Iterator[Job]:
+        for shard in work.shards:
+            known = work.reading_skips(shard)
+            write_skips(known, read_skips(known) | read_skips(work.skips(shard)))
+            yield work.read_job(shard)
+
+    results = executor.run(jobs())
     for shard, said in zip(work.shards, results, strict=True):
         documents += said["documents"]
         done += shard.size

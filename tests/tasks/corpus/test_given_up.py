@@ -200,3 +200,28 @@ def test_what_is_given_up_behind_a_cap_changes_nothing_before_it(tmp_path: Path)
     one = made("books", root, sizes, context(tmp_path / "1"), Failing("read_shard", bad), **more)
     several = made("books", root, sizes, context(tmp_path / "2"), Ahead("read_shard", bad), **more)
     assert one == several and len(one[0]) == 1
+
+
+class Killed(Failing):
+    """As several workers that are killed when they have read what is behind a cap."""
+
+    def run(self, jobs: Iterable[Job]) -> Iterator[Any]:
+        results = list(super().run(jobs))
+        if any(done.startswith("read_shard") for done in self.done):
+            raise KeyboardInterrupt
+        yield from results
+
+
+def test_what_a_killed_attempt_read_ahead_of_a_cap_changes_nothing(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    sizes = books(root)
+    bad = [("corpus/books/b1.txt", 0)]
+    more = {"caps": {"books": {"max_documents": 1}}}
+    one = made("books", root, sizes, context(tmp_path / "1"), Failing("read_shard", bad), **more)
+    place = context(tmp_path / "2")
+    with pytest.raises(KeyboardInterrupt):
+        made("books", root, sizes, place, Killed("read_shard", bad), **more)
+    shutil.rmtree(place.out)
+    place.out.mkdir()
+    assert made("books", root, sizes, place, InlineExecutor(), **more) == one
+    assert files(place.out) == files(tmp_path / "1/out")
