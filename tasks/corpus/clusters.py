@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.corpus.partitions import Rows, mapped, partition_bits, partitioned, slices
+from tasks.corpus.partitions import Rows, mapped, partition_bits, partitioned, settle, slices
 from tasks.corpus.shingles import BINS, EMPTY, filled, signatures
 from tasks.corpus.words import ODD, mixed
 
@@ -94,6 +94,7 @@ def cluster(
     for start in range(0, rows, 1 << 20):
         part_R = np.arange(start, min(rows, start + (1 << 20)))
         label_N[start : start + len(part_R)] = _roots(label_N, part_R)
+    settle(label_N)
     return label_N
 
 

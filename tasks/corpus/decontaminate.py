@@ -23,7 +23,7 @@ from tasks.context import atomic_write_json
 from tasks.corpus.benchmark_index import BenchmarkIndex, build_index, open_index
 from tasks.corpus.documents import ParquetFile
 from tasks.corpus.guard import Guard
-from tasks.corpus.partitions import mapped
+from tasks.corpus.partitions import mapped, settle
 from tasks.corpus.rules.decontamination import DecontaminationRules
 from tasks.corpus.steps import once
 
@@ -152,6 +152,7 @@ def judge(
                 left_U[gram_K[~remove[name][row_K]]] = True
                 rare = _where(hits, ~common_U[gram_K])
                 _write_pairs(found, items, name, rare, remove[name], pairs)
+    settle(*remove.values())
     before = _by_benchmark(found, (documents_U > 0) & ~common_U, documents_U > 0)
     after = _by_benchmark(found, left_U & ~common_U, left_U)
     for name, row in after.items():

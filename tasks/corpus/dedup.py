@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.corpus.partitions import Rows, mapped, partition_bits, partitioned, slices
+from tasks.corpus.partitions import Rows, mapped, partition_bits, partitioned, settle, slices
 
 _SPACE = re.compile(r"\s+")
 DIGEST_BYTES = 16
@@ -90,6 +90,7 @@ def first_of_files(
             new[1:] |= sorted_R["rest"][1:] != sorted_R["rest"][:-1]
             seen = sorted_R[new]
         keep_N[seen["row"].astype(np.int64)] = True
+    settle(keep_N)
     return [keep_N[start:stop] for start, stop in pairwise(first_F)]
 
 

@@ -22,7 +22,7 @@ from tasks.corpus.assembly import Fate
 from tasks.corpus.clusters import cluster
 from tasks.corpus.dedup import first_of_files, leading_digests
 from tasks.corpus.parameters import CorpusParameters
-from tasks.corpus.partitions import STEP, mapped, ranges
+from tasks.corpus.partitions import STEP, mapped, ranges, settle
 from tasks.corpus.split import Keys, OfSource, Signed, choose_validation, cluster_keys
 
 Fates = NDArray[np.uint8]
@@ -89,6 +89,7 @@ class _Decision:
             if self._parameters.decontamination == "remove":
                 filters.append(Fate.CONTAMINATED)
         near = self._cluster_counts(label_N)
+        settle(self._fate_N)
         for part, first in zip(self._parts, self._first_P, strict=False):
             np.save(out / f"{part.name}.npy", self._fate_N[first : first + part.rows])
         return {
@@ -125,6 +126,7 @@ class _Decision:
             stays_K &= ~seen_N[label_K]
             seen_N[label_K] = True
             fate_R[there[~stays_K]] = Fate.NEAR_DUPLICATE
+        settle(seen_N)
 
     def _hold_out(self, label_N: Labels) -> dict[str, int]:
         """Mark what is held out, by cluster over all sources; how many each source should give."""
@@ -168,6 +170,7 @@ class _Decision:
         trained_N = mapped(self._scratch / "trained", np.bool_, self._rows)
         for some in ranges(self._rows, STEP):
             trained_N[some] = self._fate_N[some] == Fate.TRAIN
+        settle(trained_N)
         verdict = decontaminate.judge(
             self._work / "benchmarks",
             {part.name: self._work / "flag" / part.name for part in self._parts},
@@ -192,6 +195,7 @@ class _Decision:
             kept_R = (fate_R == Fate.TRAIN) | (fate_R == Fate.VALIDATION)
             label_K, count_K = np.unique(label_N[some][kept_R], return_counts=True)
             size_N[label_K] += count_K
+        settle(size_N)
         clusters = documents = 0
         largest = 1
         for some in ranges(self._rows, STEP):

@@ -6,6 +6,7 @@ to partitions and decides each alone. Keys are hashes, so partitions are of abou
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 # Files open at once. More partitions than this are made in several passes over the rows.
 OPEN_FILES = 256
+_ZEROS = 1 << 20  # bytes written at once
 STEP = 1 << 18  # rows of what is mapped that are worked on at once
 Rows = NDArray[Any]
 
@@ -64,10 +66,29 @@ def mapped(path: Path, dtype: type[np.generic], rows: int) -> NDArray[Any]:
     path.unlink(missing_ok=True)
     if not rows:  # which cannot be mapped
         return np.zeros(0, dtype=dtype)
+    size = rows * np.dtype(dtype).itemsize
     with path.open("xb") as file:
-        # Where the file system knows no such call, the C library writes zeros instead.
-        os.posix_fallocate(file.fileno(), 0, rows * np.dtype(dtype).itemsize)
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            # The file system knows no such call, and the C library does without it no better.
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+                raise
+            for some in ranges(size, _ZEROS):
+                file.write(bytes(some.stop - some.start))
     return np.memmap(path, dtype=dtype, mode="r+", shape=(rows,))
+
+
+def settle(*arrays: NDArray[Any]) -> None:
+    """Have arrays of :func:`mapped` written, before what is drawn from them counts.
+
+    Raises:
+        OSError: the disk or the network failed at it, now or since they were mapped. Rows that were
+            put out of memory would else be read back as zeros.
+    """
+    for array in arrays:
+        if isinstance(array, np.memmap):
+            array.flush()
 
 
 def ranges(rows: int, step: int) -> Iterator[slice]:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.corpus.partitions import Rows, mapped, partition_bits, partitioned, slices
+from tasks.corpus.partitions import Rows, mapped, partition_bits, partitioned, settle, slices
 
 Keys = NDArray[np.uint64]
 # Documents in order: the row of the first of them, their digests' leading 8 bytes, their keys.
@@ -64,6 +64,7 @@ def cluster_keys(scan: Iterable[Signed], label_N: NDArray[np.int64], folder: Pat
         less_K |= (digest_K == before_K) & (own_K < key_N[label_K])
         least_N[label_K[less_K]] = digest_K[less_K]
         key_N[label_K[less_K]] = own_K[less_K]
+    settle(least_N, key_N)
     return key_N
 
 

@@ -168,3 +168,17 @@ def test_a_disk_without_room_is_told_and_ends_no_process(
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(OSError, match="no space left"):
         partitions.mapped(tmp_path / "rows", np.int64, 1000)
+
+
+@pytest.mark.parametrize("unknown", [errno.EOPNOTSUPP, errno.EINVAL])
+def test_room_is_made_where_the_file_system_makes_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unknown: int
+) -> None:
+    def refused(descriptor: int, offset: int, length: int) -> None:
+        raise OSError(unknown, "no such call")
+
+    monkeypatch.setattr(os, "posix_fallocate", refused)
+    monkeypatch.setattr(partitions, "_ZEROS", 4096)
+    rows = partitions.mapped(tmp_path / "rows", np.int64, 10_001)
+    stat = (tmp_path / "rows").stat()
+    assert stat.st_size == 80_008 <= stat.st_blocks * 512 and not rows.any()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import tracemalloc
@@ -58,6 +59,19 @@ def write_hits(work: Path, part: Part, draw: np.random.Generator, grams: int) ->
         for row in np.flatnonzero(draw.random(part.rows) < 0.3).tolist():
             for gram in np.flatnonzero(draw.random(grams) < draw.random()).tolist():
                 file.write({"row": row, "id": f"{part.name}:{row}", "ngram": gram})
+
+
+MAPPED = {
+    "first",
+    "labels",
+    "seen",
+    "least-digests",
+    "cluster-keys",
+    "trained",
+    "remove",
+    "sizes",
+    "fates",
+}
 
 
 def mapped_files() -> list[str]:
@@ -173,22 +187,28 @@ def test_memory_does_not_grow_with_the_documents(
     assert peaks[1] - peaks[0] < 700_000, peaks
 
 
-def test_nothing_of_the_scratch_is_mapped_when_it_is_removed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    work, out = tmp_path / "work", tmp_path / "out"
-    out.mkdir()
+def marked(work: Path) -> tuple[list[Part], CorpusParameters]:
+    """Two small files, with all that can mark a document."""
     draw = np.random.default_rng(4)
     parts = [Part("c4", Path("00000.parquet"), 50), Part("books", Path("00000.parquet"), 30)]
     values: dict[str, Any] = {"near_duplicates": "remove", "validation_fraction": 0.9}
     parameters = CorpusParameters(decontamination_benchmarks=("boolq",), **values)
-    root = str(bench(tmp_path / "bench", QUESTIONS))
+    root = str(bench(work.parent / "bench", QUESTIONS))
     index = str(work / "benchmarks")
     dumped = parameters.model_dump(mode="json")
     index_benchmarks(Guard(), bench=root, parameters=dumped, folder=index)
     for part in parts:
         write_part(work, part, draw, pool=40)
         write_hits(work, part, draw, 3)
+    return parts, parameters
+
+
+def test_nothing_of_the_scratch_is_mapped_when_it_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work, out = tmp_path / "work", tmp_path / "out"
+    out.mkdir()
+    parts, parameters = marked(work)
     gone: list[Path] = []
     remove, unlink = shutil.rmtree, Path.unlink
 
@@ -205,6 +225,35 @@ def test_nothing_of_the_scratch_is_mapped_when_it_is_removed(
     monkeypatch.setattr(Path, "unlink", unlinked)
     decide(parts, parameters, work, True, out)
     assert gone == [out / "scratch"] and not gone[0].exists()
+
+
+def test_rows_that_cannot_be_written_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever array it is: what a full server did not take would be read back as zeros."""
+    work = tmp_path / "work"
+    parts, parameters = marked(work)
+    flush = np.memmap.flush
+    written: list[str] = []
+    failing = ""
+
+    def flushed(array: Any) -> None:
+        written.append(Path(array.filename).name)
+        if written[-1] == failing:
+            raise OSError(errno.EIO, "write-back failed")
+        flush(array)
+
+    def decided(name: str) -> None:
+        (tmp_path / name).mkdir()
+        decide(parts, parameters, work, True, tmp_path / name)
+
+    monkeypatch.setattr(np.memmap, "flush", flushed)
+    decided("whole")
+    names = dict.fromkeys(written)
+    assert set(names) == MAPPED
+    for failing in names:
+        with pytest.raises(OSError, match="write-back failed"):
+            decided(failing)
 
 
 def test_more_files_than_may_be_open(tmp_path: Path) -> None:
