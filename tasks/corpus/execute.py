@@ -13,7 +13,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -23,7 +22,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Protocol
 
-from tasks.corpus import leftovers
+from tasks.corpus.crew_folder import crew_folder
 from tasks.corpus.guard import (
     Beat,
     Guard,
@@ -40,7 +39,6 @@ POLL_S = 0.25
 WINDOW = 4
 # Records given up in one shard: with more the fault is hardly theirs.
 MOST_GIVEN_UP = 50
-_CREW = "workers"
 # Ends that come from outside, from who stops this machine or this run.
 _FROM_OUTSIDE = (-1, -2, -15)
 _MOST_RETRIES = 3
@@ -114,29 +112,12 @@ class LocalExecutor:
     @contextmanager
     def kept(self) -> Iterator[LocalExecutor]:
         """This executor with processes that serve one `run` after another, until the end."""
-        with _crew_folder(self.scratch) as folder:
+        with crew_folder(self.scratch) as folder:
             crew = _Crew(self, folder)
             try:
                 yield replace(self, crew=crew)
             finally:
                 crew.end()
-
-
-@contextmanager
-def _crew_folder(scratch: Path | None) -> Iterator[Path]:
-    """A folder for the files of a crew and of its workers, whatever they leave in it.
-
-    Those of supervisors that were killed are removed from ``scratch``; see `leftovers`.
-    """
-    if scratch is None:
-        with tempfile.TemporaryDirectory(prefix=f"{_CREW}-", ignore_cleanup_errors=True) as own:
-            yield Path(own)
-        return
-    scratch.mkdir(parents=True, exist_ok=True)
-    leftovers.sweep(scratch)
-    with leftovers.owned(scratch / _CREW) as (folder, _):
-        folder.mkdir()
-        yield folder
 
 
 def kept(executor: Executor) -> AbstractContextManager[Executor]:
