@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import bisect
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 from tasks.corpus.sources.latex_bibliography import SECTION, without_bibliography
 from tasks.corpus.sources.latex_comments import reveal
 from tasks.corpus.sources.latex_definitions import Definition, definitions
+from tasks.corpus.sources.latex_internals import plain_internals, with_internals
 from tasks.corpus.sources.latex_macros import Macros
 
 MAX_SECTION_MACROS = 50
@@ -29,13 +30,15 @@ _BLANK_LINES = re.compile(r"\n[ \t]*(?:\n[ \t]*){2,}")
 class Sections:
     r"""A paper from its first section on. before: what stands ahead of it, with the preamble.
 
-    found: the definitions in ``before``. defines: whether there are some in ``body``.
+    found: the definitions in ``before``. defines: whether there are some in ``body``. internals:
+    names with an at sign that a body stands for.
     """
 
     before: str
     body: str
     found: Sequence[Definition]
     defines: bool
+    internals: Set[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ def from_first_section(source: str) -> Sections | None:
     ``source`` has no comments and its verbatim text veiled. A macro of the paper whose body holds a
     section command begins a section, too.
     """
+    source = with_internals(source)
     found = list(definitions(source))
     opening = _outside(_BEGIN, source, 0, found)
     begin = 0 if opening is None else opening.end()
@@ -63,7 +67,8 @@ def from_first_section(source: str) -> Sections | None:
         return None
     start = section.start()
     ahead = [definition for definition in found if definition.end <= start]
-    return Sections(source[:start], source[start:end], ahead, len(ahead) < len(found))
+    internals = plain_internals(found)
+    return Sections(source[:start], source[start:end], ahead, len(ahead) < len(found), internals)
 
 
 def expanded(body: str, sections: Sections, expansions: int) -> Expanded:
@@ -71,7 +76,7 @@ def expanded(body: str, sections: Sections, expansions: int) -> Expanded:
 
     A definition from before the first section whose uses stay as written is put ahead of it.
     """
-    macros = Macros(expansions)
+    macros = Macros(expansions, sections.internals)
     macros.define_all(sections.found, sections.before)
     body = macros.expand(body, defines=sections.defines)
     if "{thebibliography}" in body:  # begun by a macro

@@ -6,10 +6,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tasks.corpus.sources.latex_comments import AT
 from tasks.corpus.sources.latex_definitions import COMMAND, Macro
 from tasks.corpus.sources.latex_groups import braced, bracketed, delimited
 
-_PARAMETER = re.compile("([\\\\\udc5c][A-Za-z\udc41-\udc5a\udc61-\udc7a]++)?#([1-9])")
+_PARAMETER = re.compile(f"([\\\\\udc5c][A-Za-z{AT}\udc41-\udc5a\udc61-\udc7a]++)?#([1-9])")
 _BLANK = re.compile(r"\s*+")
 
 

@@ -17,8 +17,10 @@ from tasks.corpus.sources.latex_conditionals import drop_false
 
 # Lone surrogates: no decoder gives them, and no pattern of LaTeX matches them.
 _VEIL = {code: 0xDC00 + code for code in range(128)}
-_UNVEIL = {veiled: code for code, veiled in _VEIL.items()}
-_VEILED = re.compile("[\udc00-\udc7f]+")
+# An at sign that is a letter: see `latex_internals`.
+AT = "\udc80"
+_UNVEIL = {veiled: code for code, veiled in _VEIL.items()} | {ord(AT): ord("@")}
+_VEILED = re.compile(f"[\udc00-\udc7f{AT}]+")
 
 _VERBATIM = (
     r"[BLV]?[Vv]erbatim\*?|lstlisting\*?|minted\*?|alltt\*?|spverbatim|verbatimtab|tcblisting"

@@ -11,14 +11,16 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tasks.corpus.sources.latex_comments import veil
+from tasks.corpus.sources.latex_comments import AT, veil
 from tasks.corpus.sources.latex_groups import braced, bracketed
 
-__all__ = ["COMMAND", "DEFINITION", "NAME", "Definition", "Macro", "braced", "bracketed"]
+__all__ = [
+    "COMMAND", "DEFINITION", "NAME", "PRIMITIVES", "Definition", "Macro", "braced", "bracketed"
+]  # fmt: skip
 
 MAX_UNCLOSED = 100
 
-NAME = r"[A-Za-z@]+|[^A-Za-z@\s]"
+NAME = rf"[A-Za-z@{AT}]+|[^A-Za-z@\s]"
 _DOCUMENT = r"(?:New|Renew|Provide|Declare)(?:Expandable)?Document"
 # Possessive: white space between the parts is tried once, not in every way of sharing it out.
 DEFINITION = re.compile(
@@ -33,14 +35,17 @@ DEFINITION = re.compile(
     r"|(?P<environment>(?:re)?newenvironment|provideenvironment)\*?\s*+"
     r"\{\s*+(?P<n6>[^{}\\\n]{1,100}?)\s*+\}"
     r"(?:\s*+\[(?P<counted>\d)\])?(?:\s*+\[(?P<standard>[^\]\n]{0,200})\])?\s*+(?=\{)"
+    rf"|(?P<newif>newif)\s*+\\(?P<n8>if(?P<flag>[A-Za-z@{AT}]++))"
+    rf"(?:\s*+\\(?P=flag)(?:true|false)(?![A-Za-z@{AT}]))?"
     rf"|let\s*+\\(?P<n7>{NAME})\s*+=?[ \t]*+(?P<meaning>\\(?:{NAME})|[^\s\\]))"
 )
-_KINDS = ("new", "def", "operator", "groups", "environment")
+_KINDS = ("new", "def", "operator", "groups", "environment", "newif")
 _BLANK = re.compile(r"\s*+")
 _PLAIN_PARAMETERS = re.compile(r"\s*(?:#\d)*\s*")
 _DELIMITED_PARAMETERS = re.compile(r"[^#]*(?:#\d[^#]*)+")
 _ARGUMENTS = re.compile(r"\s*(?:O\s*\{(?P<default>[^{}]*)\}\s*)?(?P<mandatory>(?:\+?m\s*)*)")
-COMMAND = re.compile(r"\\([A-Za-z]+|[^A-Za-z])")
+COMMAND = re.compile(rf"\\([A-Za-z{AT}]+|[^A-Za-z])")
+_INTERNAL = re.compile(rf"\\([A-Za-z]*+{AT}[A-Za-z{AT}]*+)")
 _BEGINS = re.compile(r"\s*+\\begin\s*+\{")
 _ENDS = re.compile(r"\\end\s*+\{[^{}]{1,100}\}\s*\Z")
 _XSPACE = re.compile(r"\\xspace(?![A-Za-z])")
@@ -49,6 +54,13 @@ _PROGRAM = re.compile(
     r"|begingroup|endgroup|else|fi|(?:re)?newenvironment|if(?!f(?![A-Za-z]))[A-Za-z]*)"
     r"(?![A-Za-z])|\\(?:@[A-Za-z]|[A-Za-z]+@)"
 )
+
+# What `\let` gives under another name only in programs.
+_PRIMITIVES = (
+    "relax undefined par begingroup endgroup bgroup egroup fi else or csname endcsname"
+    " expandafter def let newcommand renewcommand begin end item input include"
+)
+PRIMITIVES = frozenset(_PRIMITIVES.split())
 
 
 @dataclass(frozen=True)
@@ -75,6 +87,7 @@ class Definition:
     name: of the command without its backslash; of an environment in braces, which no command's name
     holds. kind: the command that defines. start, end: its span in the text it was found in. local:
     undone where its group ends. meaning: what a ``\let`` gives the name, "" for all others.
+    internals: names with an at sign that its bodies use.
     """
 
     name: str
@@ -85,6 +98,7 @@ class Definition:
     macro: Macro | None
     local: bool = True
     meaning: str = ""
+    internals: frozenset[str] = frozenset()
 
 
 def definitions(text: str) -> Iterator[Definition]:
@@ -105,7 +119,7 @@ def definitions(text: str) -> Iterator[Definition]:
 
 def definition_at(text: str, match: re.Match[str]) -> Definition | None:
     """None when its braces do not close."""
-    name = next(match[f"n{n}"] for n in range(1, 8) if match[f"n{n}"] is not None)
+    name = next(match[f"n{n}"] for n in range(1, 9) if match[f"n{n}"] is not None)
     kind = next((match[k] for k in _KINDS if match[k]), "let")
     bodies: list[str] = []
     end = match.end()
@@ -124,12 +138,14 @@ def definition_at(text: str, match: re.Match[str]) -> Definition | None:
     if match["environment"]:
         name = f"{{{name}}}"
     macro = _macro(match, kind, name, bodies)
-    return Definition(name, kind, match.start(), end, source, macro, local, match["meaning"] or "")
+    meaning = match["meaning"] or ""
+    used = frozenset(_INTERNAL.findall("".join(bodies))) if AT in source else frozenset()
+    return Definition(name, kind, match.start(), end, source, macro, local, meaning, used)
 
 
 def _groups(kind: str) -> int:
     """How many groups in braces a definition ends with."""
-    if kind == "let":
+    if kind in ("let", "newif"):
         return 0
     return 2 if kind == "DeclarePairedDelimiter" or "Document" in kind or "env" in kind else 1
 

@@ -14,8 +14,9 @@ _BRACKET = re.compile(r"\\.|[{}\]]", re.DOTALL)
 _DELIMITED = re.compile(r"\\(?:[A-Za-z@]+|.)|[{}]|\n[ \t]*\n", re.DOTALL)
 # Commands that read definitions out of braces, which are no group.
 _CASES = (
-    r"AtBeginDocument|AtEndPreamble|AtEndOfPackage|AfterEndPreamble|@ifundefined|@ifpackageloaded"
-    r"|@ifclassloaded|ifthenelse|IfFileExists|InputIfFileExists|ifdef|ifundef|ifcsdef|ifcsundef"
+    r"AtBeginDocument|AtEndPreamble|AtEndOfPackage|AfterEndPreamble"
+    r"|[@\udc80](?:ifundefined|ifpackageloaded|ifclassloaded)"
+    r"|ifthenelse|IfFileExists|InputIfFileExists|ifdef|ifundef|ifcsdef|ifcsundef"
     r"|ifbool|iftoggle|ifdefempty"
 )
 _TOKEN = re.compile(

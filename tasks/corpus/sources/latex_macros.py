@@ -7,11 +7,11 @@ definition is kept too, since either alone says nothing. A definition in a group
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 from tasks.corpus.sources.latex_arguments import Frame, arguments, fill
-from tasks.corpus.sources.latex_comments import veil
+from tasks.corpus.sources.latex_comments import AT, veil
 from tasks.corpus.sources.latex_definitions import (
     COMMAND,
     DEFINITION,
@@ -23,6 +23,7 @@ from tasks.corpus.sources.latex_definitions import (
     definitions,
 )
 from tasks.corpus.sources.latex_groups import group_ends
+from tasks.corpus.sources.latex_internals import is_programming
 
 MAX_CHARACTERS = 20_000_000
 MAX_DEPTH = 20
@@ -35,42 +36,15 @@ _COMMANDS = (
     " ProvideDocumentCommand DeclareDocumentCommand NewExpandableDocumentCommand"
     " RenewExpandableDocumentCommand ProvideExpandableDocumentCommand"
     " DeclareExpandableDocumentCommand DeclarePairedDelimiter newenvironment renewenvironment"
-    " provideenvironment"
+    " provideenvironment newif"
 )
 _DEFINING = frozenset(_COMMANDS.split())
 _RENEWING = ("renewcommand", "RenewDocumentCommand", "RenewExpandableDocumentCommand",
              "renewenvironment")  # fmt: skip
-# What `\let` gives under another name only in programs.
-_PRIMITIVES = frozenset(
-    [
-        "relax",
-        "undefined",
-        "par",
-        "begingroup",
-        "endgroup",
-        "bgroup",
-        "egroup",
-        "fi",
-        "else",
-        "or",
-        "csname",
-        "endcsname",
-        "expandafter",
-        "def",
-        "let",
-        "newcommand",
-        "renewcommand",
-        "begin",
-        "end",
-        "item",
-        "input",
-        "include",
-    ]
-)
 _INTERNAL_COMMAND = re.compile(rf"\\(?:(?:begin|end)\s*+(\{{[^{{}}\n]{{1,100}}\}})|({NAME}))")
 _NAMED = re.compile(r"\s*+(\{\s*+([^{}\\\n]{1,100}?)\s*+\})")
 # A command's name at the end of a text, also where it is veiled.
-_TRAILING_COMMAND = re.compile("[\\\\\udc5c][A-Za-z\udc41-\udc5a\udc61-\udc7a]+\\Z")
+_TRAILING_COMMAND = re.compile(f"[\\\\\udc5c][A-Za-z{AT}\udc41-\udc5a\udc61-\udc7a]+\\Z")
 
 
 @dataclass(eq=False)
@@ -88,10 +62,11 @@ class Macros:
     """The paper's macros as they are in force while its text is read from front to back.
 
     At most ``limit`` expansions, 20 deep, and never more than 20 million characters: a definition
-    made to explode ends as written, and :attr:`exhausted` says so.
+    made to explode ends as written, and :attr:`exhausted` says so. internals: names with an at sign
+    that a body stands for: see :func:`latex_internals.plain_internals`.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, internals: Set[str] = frozenset()) -> None:
         self._left = limit
         self._characters = MAX_CHARACTERS
         self._unclosed = 0
@@ -108,6 +83,7 @@ class Macros:
         # Environments that are open in the text, and how each was begun.
         self._begun: dict[str, list[_Entry | None]] = {}
         self._watched = set(_DEFINING)
+        self._internals = internals
 
     @property
     def count(self) -> int:
@@ -134,6 +110,8 @@ class Macros:
             return
         own = definition.kind not in _RENEWING or (known is not None and known.own)
         macro = self._meaning(definition) if definition.meaning else definition.macro
+        if not definition.internals <= self._internals:
+            macro = None  # it leads to programming, or to LaTeX's own
         self._numbers += 1
         entry = _Entry(definition, macro, self._numbers, in_text and macro is None, own)
         if macro is not None:
@@ -227,12 +205,12 @@ class Macros:
         name = meaning[1:]
         if "@" in meaning or "@" in definition.name or definition.name[:2] == "if":
             return None
-        if meaning[0] != "\\":
-            return Macro(0, meaning) if meaning not in "{}%#&~^_$" else None
         if name in self._entries:
             return self._entries[name].macro
-        if name in _PRIMITIVES or (name[:2] == "if" and name != "iff"):
+        if is_programming(meaning) or AT in name:
             return None
+        if meaning[0] != "\\":
+            return Macro(0, meaning)
         return Macro(0, veil(meaning))  # whatever is defined later under that name
 
     def _environment(self, name: str, frame: Frame, start: int) -> None:

@@ -35,7 +35,10 @@ PIECES = [
     r"\appendix", r"\iffalse", r"\iftrue", r"\ifx", r"\else", r"\fi", r"\newif\ifx",
     r"\begingroup", r"\endgroup", r"\bgroup", r"\egroup", r"\verb|", r"\verb", r"\lstinline{",
     r"\url{", r"\input{b}", r"\input b", r"\include{a}", r"\subimport{}{b}", r"\input{../x}",
-    r"\xspace", r"\documentclass{subfiles}", r"\MakeShortVerb{\!}", "\x0c", "\u2028",
+    r"\xspace", r"\documentclass{subfiles}", r"\MakeShortVerb{\!}",
+    r"\makeatletter", r"\makeatother", r"\x@y", r"\def\x@y", r"\let\x@y", "@", r"\@namedef{x}",
+    r"\expandafter\def\csname x\endcsname", r"\csname", r"\newif\iflong", r"\longtrue",
+    r"\longfalse", r"\iflong", r"\usepackage{b}", "\x0c", "\u2028",
 ]  # fmt: skip
 LATEX_ISH = st.lists(st.sampled_from(PIECES), max_size=60).map("".join)
 
@@ -126,7 +129,10 @@ UNITS = [
     r"\usepackage[x]{y}", r'\input"', r'\input{"', r"\input{a b", r"\begin{", r"\begin {",
     r"\NewDocumentCommand\x{m}", r"\def\x#1,{#1\x}\x a,", r"\def\x#1{\x{#1#1}}\x{a}",
     r"\renewcommand{\f}[1]{\f{#1}\f{#1}}\f{a}", r"\f{\f{\f{\f{\f{\f{\f{\f{\f{\f{a}}}}}}}}}}",
-    r"\newif\ifx", r"\let\a\iffalse", r"\mintinline[", r"\def\a{\b}\def\b{\c}\def\c{\d}\a",
+    r"\newif\ifx", r"\makeatletter", r"\makeatletter\x@y\makeatother",
+    r"\makeatletter\def\x@y{\z@y}", r"\x@y", r"\expandafter\def\csname", r"\@namedef{", r"\newif\iflong\longtrue", r"\iflong{",
+    r"\newif\iflong\iflong\longtrue\fi", r"\iflong \fi", "\\longtrue" * 9,
+    r"\let\a\iffalse", r"\mintinline[", r"\def\a{\b}\def\b{\c}\def\c{\d}\a",
     "\\verb", "\\", "#1", "%\n", r"\bibliography{",
 ]  # fmt: skip
 

@@ -187,3 +187,46 @@ def test_delimiters(text: str, delimiter: str, found: tuple[str, int] | None) ->
 def test_definitions_in_comments_and_verbatim_text_are_none() -> None:
     source = "% \\def\\a{1}\n\\verb|\\def\\a{2}| \\a"
     assert expand(strip_comments(source)) == r"\verb|\def\a{2}| \a"
+
+
+def cleaned(head: str, body: str) -> str:
+    text = text_of(
+        rf"\documentclass{{a}}{head}\begin{{document}}\section{{S}}{body}\end{{document}}"
+    )
+    return text.replace("\\section{S}", "|")
+
+
+@pytest.mark.parametrize(
+    ("head", "body", "clean"),
+    [
+        (r"\makeatletter\newcommand{\my@x}{X}\newcommand{\pub}{\my@x}\makeatother", r"\pub", "|X"),
+        (r"\makeatletter\newcommand{\pub}{\my@x}\def\my@x{X}\makeatother", r"\pub", "|X"),
+        (r"\makeatletter\def\a@f#1#2{(#1,#2)}\def\a@g{\a@f{g}}\def\f{\a@g}\makeatother",
+         r"\f{x}", "|(g,x)"),
+        (r"\catcode`\@=11 \def\my@x{X}\def\pub{\my@x}\catcode`\@=12 ", r"\pub", "|X"),
+        (r"\makeatletter\let\old@vec\vec\renewcommand{\vec}[1]{\old@vec{\bf #1}}\makeatother",
+         r"\vec{x}", r"|\vec{\bf x}"),
+        # without it, \my is another command than \my@x
+        (r"\newcommand{\my}{M}", r"a\my@x", "|aM@x"),
+        (r"\makeatletter\newcommand{\my@x}{X}\newcommand{\my}{M}\makeatother", r"\my@x", "|M@x"),
+        (r"\makeatletter\newcommand{\ie}{i.e.\@}\makeatother", r"\ie\ a", r"|i.e.\@\ a"),
+        # programming, or what leads to it, stays with its definition
+        (r"\makeatletter\def\my@x{\@ifstar{a}{b}}\def\pub{\my@x}\makeatother", r"\pub",
+         "\\def\\my@x{\\@ifstar{a}{b}}\n\\def\\pub{\\my@x}\n|\\pub"),
+        (r"\makeatletter\def\pub{\z@}\makeatother", r"\pub", "\\def\\pub{\\z@}\n|\\pub"),
+        # in the body, and to the end of the preamble where it is not ended
+        ("", r"\makeatletter\def\my@x{X}\def\pub{\my@x}\makeatother \pub",
+         r"|\makeatletter\makeatother X"),
+        (r"\makeatletter\def\my@x{X}\def\pub{\my@x}\def\my{M}", r"\pub\my@x", "|XM@x"),
+        # names that are spelled out
+        (r"\expandafter\def\csname foo\endcsname{F}", r"\foo", "|F"),
+        (r"\expandafter\gdef\csname foo\endcsname#1{<#1>}", r"\foo{a}", "|<a>"),
+        (r"\expandafter\newcommand\csname foo\endcsname[1]{<#1>}", r"\foo{a}", "|<a>"),
+        (r"\makeatletter\@namedef{foo}{F}\makeatother", r"\foo", "|F"),
+        (r"\expandafter\def\csname foo\endcsname{\ifmmode a\fi}", r"\foo",
+         "\\def\\foo{\\ifmmode a\\fi}\n|\\foo"),
+        (r"\def\do#1{\expandafter\def\csname#1\endcsname{x}}", r"\foo", r"|\foo"),
+    ],
+)  # fmt: skip
+def test_names_that_a_paper_keeps_to_itself(head: str, body: str, clean: str) -> None:
+    assert cleaned(head, body) == clean
