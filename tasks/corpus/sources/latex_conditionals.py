@@ -1,13 +1,17 @@
-r"""What a file switches off: ``\iffalse ... \fi`` goes; ``\iftrue ... \fi`` stays."""
+r"""What a file switches off: ``\iffalse ... \fi`` goes; ``\iftrue ... \fi`` stays.
+
+Flags that a paper declares itself are decided by ``latex_flags``.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 _COMMAND_BEFORE = re.compile(r"\\[A-Za-z@]{1,50}\Z")
 # Not conditionals of TeX: they take their cases in braces.
-_BRACED = (
+BRACED = (
     r"ff|fthenelse|fdef|fundef|fcsdef|fcsundef|fcsmacro|fdefmacro|fdefempty|fdefvoid|fdefstring"
     r"|fcsempty|fcsvoid|fstrequal|fstrempty|fblank|fnotblank|fbool|ftoggle|fnumcomp|fnumequal"
     r"|fnumgreater|fnumless|fdimcomp|fboolexpr|finlist|fpackageloaded|fclassloaded|ffileexists"
@@ -15,7 +19,10 @@ _BRACED = (
 )
 _TOKEN = re.compile(
     r"\\(?:newif\s*+\\[A-Za-z@]++|let\s*+\\[A-Za-z@]++\s*+=?\s*+\\[A-Za-z@]++"
-    rf"|(?P<word>i(?!(?:{_BRACED})(?![A-Za-z@]))f[A-Za-z@]*+|else(?![A-Za-z@])|fi(?![A-Za-z@])"
+    # What is compared is no conditional.
+    r"|(?P<compared>ifx)(?![A-Za-z@])\s*+\\[A-Za-z@]++"
+    r"(?:\s*+\\(?!(?:else|fi)(?![A-Za-z@]))[A-Za-z@]++)?+"
+    rf"|(?P<word>i(?!(?:{BRACED})(?![A-Za-z@]))f[A-Za-z@]*+|else(?![A-Za-z@])|fi(?![A-Za-z@])"
     r"|or(?![A-Za-z@]))|.)|[{}]",
     re.DOTALL,
 )
@@ -23,9 +30,12 @@ _TOKEN = re.compile(
 
 @dataclass
 class _Open:
-    """A conditional not yet closed. low: the least depth of braces since it began."""
+    """A conditional not yet closed.
 
-    word: str
+    value: what it is known to be. low: the least depth of braces since it began.
+    """
+
+    value: bool | None
     start: int
     behind: int
     low: int
@@ -33,19 +43,23 @@ class _Open:
     otherwise: tuple[int, int] | None = None
 
 
-def drop_false(text: str) -> str:
+def drop_false(text: str, value_of: Callable[[str, int], bool | None] | None = None) -> str:
     r"""``text`` without what ``\iffalse`` and ``\iftrue`` switch off, and without these.
+
+    value_of: whether a conditional at a position is true, None for any whose value is not known.
 
     One pass. A conditional that is not closed, or closed in another group than it began in (the
     halves of a pair of macros), stays as it is.
     """
-    if "\\iffalse" not in text and "\\iftrue" not in text:
-        return text
+    if value_of is None:
+        if "\\iffalse" not in text and "\\iftrue" not in text:
+            return text
+        value_of = _constant
     cuts: list[tuple[int, int]] = []
     stack: list[_Open] = []
     depth = 0
     for match in _TOKEN.finditer(text):
-        token, word = match.group(), match["word"]
+        token, word = match.group(), match["word"] or match["compared"]
         if token == "{":
             depth += 1
         elif token == "}":
@@ -65,17 +79,21 @@ def drop_false(text: str) -> str:
                 if closed.low >= closed.depth == depth:
                     cuts += _cuts(closed, *match.span())
         else:
-            stack.append(_Open(word, *match.span(), depth, depth))
+            stack.append(_Open(value_of(word, match.start()), *match.span(), depth, depth))
     return _without(text, cuts) if cuts else text
+
+
+def _constant(word: str, _at: int) -> bool | None:
+    return {"iffalse": False, "iftrue": True}.get(word)
 
 
 def _cuts(closed: _Open, start: int, end: int) -> list[tuple[int, int]]:
     otherwise = closed.otherwise
-    if closed.word == "iffalse":
+    if closed.value is False:
         if otherwise is None:
             return [(closed.start, end)]
         return [(closed.start, otherwise[1]), (start, end)]
-    if closed.word == "iftrue":
+    if closed.value is True:
         return [(closed.start, closed.behind), (otherwise[0] if otherwise else start, end)]
     return []
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from tasks.corpus.sources.latex_blocks import own_blocks
 from tasks.corpus.sources.latex_comments import strip_comments
+from tasks.corpus.sources.latex_flags import without_flags
 
 MAX_DEPTH = 10
 MAX_PARTS = 5_000
@@ -27,6 +28,7 @@ _INPUT = re.compile(
 _BEGIN = re.compile(r"\\begin\s*\{document\}")
 _DOCUMENT = re.compile(r"\\begin\s*\{document\}(.*?)(?:\\end\s*\{document\}|\Z)", re.DOTALL)
 _MAIN = re.compile(r"\\documentclass|\\documentstyle|\\begin\s*\{document\}")
+_COMMAND_BEFORE = re.compile(r"\\[A-Za-z@]{1,99}\Z")
 _COMMON_MAIN_NAMES = ("main.tex", "ms.tex", "paper.tex", "article.tex")
 _END_OF_FILE = re.compile(r"^[ \t]*+\\endinput(?![A-Za-z])", re.MULTILINE)
 _PART_CLASS = re.compile(
@@ -154,11 +156,12 @@ def resolve_inputs(
             text = document.group(1)
         left -= len(text)
         begun = begun or _BEGIN.search(text) is not None
-        position, parts = 0, []
+        position = 0
+        parts: list[str] = []
         for match in _INPUT.finditer(text):
             if _is_template(match):
                 continue
-            parts.append(text[position : match.start()])
+            _append(parts, text[position : match.start()])
             position = match.end()
             if _target(match).lower().endswith(".bbl"):
                 continue
@@ -168,8 +171,8 @@ def resolve_inputs(
                 result.lost[reason] += 1
                 continue
             result.found += 1
-            parts.append(expand(target, (*stack, target), begun))
-        parts.append(text[position:])
+            _append(parts, expand(target, (*stack, target), begun))
+        _append(parts, text[position:])
         return "".join(parts)
 
     def refusal(target: str | None, stack: tuple[str, ...]) -> str:
@@ -185,7 +188,7 @@ def resolve_inputs(
             return "parts nested too deep"
         return "parts too large" if len(sources.files[target]) > left else ""
 
-    result.text = expand(name, (name,), False)
+    result.text = without_flags(expand(name, (name,), False))
     return result
 
 
@@ -222,6 +225,15 @@ def with_parts(name: str, files: Mapping[str, str]) -> Loaded:
             result.texts[target] = text
             unsearched.append(target)
     return result
+
+
+def _append(parts: list[str], text: str) -> None:
+    """Add ``text``, a letter apart from the command that stands before it."""
+    if not text:
+        return
+    if parts and text[0].isalpha() and _COMMAND_BEFORE.search(parts[-1][-100:]):
+        parts.append(" ")
+    parts.append(text)
 
 
 def _is_template(match: re.Match[str]) -> bool:

@@ -203,6 +203,11 @@ def test_commands_that_only_begin_like_input_stay() -> None:
     )
 
 
+def test_a_part_stays_apart_from_the_command_before_it() -> None:
+    files = {"m.tex": r"\alpha\input{a}\input{b}c \input{a}", "a.tex": "A", "b.tex": r"\beta"}
+    assert latex_inputs.resolve_inputs("m.tex", files).text == r"\alpha A\beta c A"
+
+
 def paper(root: Path, *bodies: str, head: str = "", **files: str) -> str:
     """Text of one paper in the bulk layout: a section, then ``bodies`` one below the other."""
     main = "\n".join(
