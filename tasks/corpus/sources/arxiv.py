@@ -30,7 +30,7 @@ from tasks.corpus.sources.arxiv_archives import (
     content,
 )
 from tasks.corpus.sources.arxiv_folders import folder_papers
-from tasks.corpus.sources.arxiv_papers import LATEX, Paper, packed_paper
+from tasks.corpus.sources.arxiv_papers import LATEX, PACKAGES, Paper, packed_paper
 from tasks.corpus.sources.latex_bibliography import without_bibliography
 from tasks.corpus.sources.latex_comments import reveal
 from tasks.corpus.sources.latex_inputs import Sources
@@ -43,17 +43,21 @@ _OLD_ID = re.compile(r"[a-z][a-z-]*(?:\.[A-Z]{2})?(\d\d)(0[1-9]|1[0-2])\d{3}(?:v
 
 
 def units(files: Sequence[str]) -> list[list[str]]:
-    """Loose LaTeX files of one folder, with all below it, are read together; others alone."""
+    """Loose LaTeX files of one folder, with all below it, are read together; others alone.
+
+    So are packages and classes in such folders.
+    """
     holders = {posixpath.dirname(name) for name in files if name.lower().endswith(LATEX)}
     folders: dict[str, list[str]] = {}
     result: list[list[str]] = []
     for name in files:
-        if not name.lower().endswith(LATEX):
-            result.append([name])
-            continue
         parts = posixpath.dirname(name).split("/")
         above = ("/".join(parts[:depth]) for depth in range(len(parts) + 1))
-        folder = next(path for path in above if path in holders)
+        is_loose = name.lower().endswith((*LATEX, *PACKAGES))
+        folder = next((path for path in above if path in holders), None) if is_loose else None
+        if folder is None:
+            result.append([name])
+            continue
         if folder not in folders:
             folders[folder] = []
             result.append(folders[folder])
@@ -68,7 +72,7 @@ def read(
     funnel.declare("main file", "section", "bibliography", "macros")
     loose: list[str] = []
     for name in files:
-        if name.lower().endswith(LATEX):
+        if name.lower().endswith((*LATEX, *PACKAGES)):
             loose.append(name)
             continue
         for paper in _file_papers(root / name, name, funnel):
@@ -174,11 +178,11 @@ def _documents(paper: Paper, parameters: CorpusParameters, funnel: Funnel) -> It
         funnel.reject("main file", "no main file", raw, paper.uri)
         return
     others = [name for name in latex_inputs.documents(sources) if name != main]
-    resolved = latex_inputs.resolve_inputs(main, sources, paper.unread)
+    resolved = latex_inputs.resolve_inputs(main, sources, paper.unread, paper.packages)
     source = reveal(resolved.text)
     lost = resolved.lost + Counter({"another document of the paper": len(others)})
     funnel.keep("main file", raw, source, changed=lost)
-    sections = latex.from_first_section(resolved.text)
+    sections = latex.from_first_section(resolved.text, resolved.definitions)
     if sections is None:
         funnel.reject("section", "no section header", source, paper.uri)
         return
@@ -202,6 +206,8 @@ def _documents(paper: Paper, parameters: CorpusParameters, funnel: Funnel) -> It
         "parts": resolved.found,
         "parts_lost": resolved.lost.total(),
     }
+    if resolved.packages:
+        meta["packages"] = resolved.packages
     if paper.refused:
         meta["files_refused"] = len(paper.refused)
     if others:

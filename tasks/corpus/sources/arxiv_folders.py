@@ -9,32 +9,39 @@ from pathlib import Path
 from tasks.corpus.funnel import Funnel
 from tasks.corpus.sources import latex_inputs
 from tasks.corpus.sources.arxiv_archives import RefusedError
-from tasks.corpus.sources.arxiv_papers import MAX_TEX_BYTES, Paper, as_text
+from tasks.corpus.sources.arxiv_papers import MAX_TEX_BYTES, PACKAGES, Paper, as_text
 from tasks.corpus.sources.latex_encoding import codec_of, declared
 
 
 class Folder(Mapping[str, str]):
-    """The LaTeX files in a folder and below it, by their path in it; read when asked for."""
+    """The LaTeX files in a folder and below it, by their path in it; read when asked for.
+
+    opened: names of those that were.
+    """
 
     def __init__(self, root: Path, folder: str, names: Set[str], encoding: str = "") -> None:
         self._root = root
         self._folder = folder
         self._names = names
         self._encoding = encoding
+        self.opened: set[str] = set()
 
     def __contains__(self, path: object) -> bool:
         return posixpath.join(self._folder, str(path)) in self._names
 
     def __getitem__(self, path: str) -> str:
-        data = (self._root / self._folder / path).read_bytes()
+        name = posixpath.join(self._folder, path)
+        self.opened.add(name)
+        data = (self._root / name).read_bytes()
         return as_text(data, self._encoding)[0]
 
     def __iter__(self) -> Iterator[str]:
-        return (
-            posixpath.relpath(name, self._folder)
-            for name in sorted(self._names)
-            if name.startswith(f"{self._folder}/")
-        )
+        above = f"{self._folder}/" if self._folder else ""
+        return (name[len(above) :] for name in sorted(self._names) if name.startswith(above))
+
+    def __bool__(self) -> bool:
+        above = f"{self._folder}/" if self._folder else ""
+        return any(name.startswith(above) for name in self._names)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -43,9 +50,16 @@ class Folder(Mapping[str, str]):
 def folder_papers(root: Path, names: Sequence[str], funnel: Funnel) -> Iterator[Paper]:
     """Every file that starts a document is a paper; its parts stand in its folder or below."""
     readable: set[str] = set()
+    packages: set[str] = set()
     mains: list[tuple[str, str, str]] = []
     for name in names:
         if not funnel.at(name, 0):
+            continue
+        if name.lower().endswith(PACKAGES):
+            if _is_package(root / name):
+                packages.add(name)
+            else:
+                funnel.reject("read", "no LaTeX file", "", name)
             continue
         size = (root / name).stat().st_size
         if size == 0 or size > MAX_TEX_BYTES:
@@ -61,6 +75,7 @@ def folder_papers(root: Path, names: Sequence[str], funnel: Funnel) -> Iterator[
         readable.add(name)
         if latex_inputs.starts_document(text):
             mains.append((name, encoding, codec))
+    used: set[str] = set()
     parts: set[str] = {name for name, _, _ in mains}
     for name, encoding, codec in mains:
         funnel.at(name, 0)
@@ -68,9 +83,27 @@ def folder_papers(root: Path, names: Sequence[str], funnel: Funnel) -> Iterator[
         known = encoding if codec_of(encoding) else ""
         own = latex_inputs.with_parts(main, Folder(root, folder, readable, known))
         parts.update(posixpath.join(folder, path) for path in (*own.texts, *own.unread))
+        styles = Folder(root, folder, packages, known)
         funnel.keep("read", "".join(own.texts.values()))
         identity = posixpath.splitext(name.removeprefix("corpus/").removeprefix("arxiv/"))[0]
-        yield Paper(identity, name, own.texts, main, own.unread, encodings=(codec,))
+        yield Paper(
+            identity, name, own.texts, main, own.unread, encodings=(codec,), packages=styles
+        )
+        used.update(styles.opened)
     for name in sorted(readable - parts):
         funnel.at(name, 0)
         funnel.reject("read", "part of no paper", "", name)
+    for name in sorted(packages - used):
+        funnel.at(name, 0)
+        funnel.reject("read", "no LaTeX file", "", name)
+
+
+def _is_package(path: Path) -> bool:
+    """Whether a file that is called a package can be read as one."""
+    if not 0 < path.stat().st_size <= MAX_TEX_BYTES:
+        return False
+    try:
+        as_text(path.read_bytes(), "")
+    except RefusedError:
+        return False
+    return True

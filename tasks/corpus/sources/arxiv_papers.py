@@ -29,6 +29,8 @@ from tasks.corpus.sources.latex_encoding import NotTextError, declared, decode
 MAX_TEX_BYTES = 10_000_000
 MAX_MEMBERS = 5_000
 LATEX = (".tex", ".ltx", ".latex")
+# A paper's own packages and classes: of these only the definitions count.
+PACKAGES = (".sty", ".cls")
 # What papers call their parts (and, before 1995, their main files) besides.
 _OTHER_TEXT = (".txt", ".inc", ".tikz", "")
 _HINTS = ("00README.XXX", "00README", "00README.json")
@@ -45,7 +47,7 @@ class Paper:
 
     main: the file to start from, None when not yet known. unread: parts that were too many or too
     large to load, with the reason. refused: reasons for which files of it were left out. encodings:
-    codecs of its files.
+    codecs of its files. packages: its own packages and classes, by their path.
     """
 
     identity: str
@@ -55,6 +57,17 @@ class Paper:
     unread: Mapping[str, str] = field(default_factory=dict)
     refused: tuple[str, ...] = ()
     encodings: tuple[str, ...] = ()
+    packages: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class _Unpacked:
+    """Files of a paper's tar by their path; refused: why others were left out."""
+
+    files: dict[str, bytes] = field(default_factory=dict)
+    packages: dict[str, bytes] = field(default_factory=dict)
+    hints: dict[str, str] = field(default_factory=dict)
+    refused: list[str] = field(default_factory=list)
 
 
 def unpack(data: bytes) -> bytes:
@@ -94,18 +107,31 @@ def packed_paper(data: bytes, identity: str, uri: str) -> Paper:
         raise RefusedError("withdrawn")
     if _FOREIGN.match(unpacked):
         raise RefusedError("no LaTeX file")
-    files, refused, hints = _files(unpacked)
-    if files is None:
+    found = _files(unpacked)
+    if found is None:
         if unpacked is data and (b"\\" not in data or b"\x00" in data[:1000]):
             raise RefusedError("not what its name says")
         if len(unpacked) > MAX_TEX_BYTES:
             raise RefusedError("file too large")
-        files = {f"{identity}.tex": unpacked}
+        found = _Unpacked({f"{identity}.tex": unpacked})
+    files, refused = found.files, found.refused
     if not files:
         raise RefusedError(refused[0] if refused else "no LaTeX file")
     if all(data.lstrip().startswith(b"%auto-ignore") for data in files.values()):
         raise RefusedError("withdrawn")
     encoding = declared(files.values())
+    texts, encodings = _texts(files, encoding, refused)
+    if not texts:
+        raise RefusedError(refused[0])
+    packages, _ = _texts(found.packages, encoding, refused)
+    texts, main = _hinted(texts, found.hints)
+    return Paper(identity, uri, texts, main, {}, tuple(refused), tuple(sorted(encodings)), packages)
+
+
+def _texts(
+    files: Mapping[str, bytes], encoding: str, refused: list[str]
+) -> tuple[dict[str, str], set[str]]:
+    """Texts of files and their codecs; why others have none is added to ``refused``."""
     texts: dict[str, str] = {}
     encodings: set[str] = set()
     for path, data in files.items():
@@ -115,10 +141,7 @@ def packed_paper(data: bytes, identity: str, uri: str) -> Paper:
             refused.append(str(error))
         else:
             encodings.add(codec)
-    if not texts:
-        raise RefusedError(refused[0])
-    texts, main = _hinted(texts, hints)
-    return Paper(identity, uri, texts, main, {}, tuple(refused), tuple(sorted(encodings)))
+    return texts, encodings
 
 
 def as_text(data: bytes, encoding: str) -> tuple[str, str]:
@@ -135,11 +158,9 @@ def as_text(data: bytes, encoding: str) -> tuple[str, str]:
         raise RefusedError(str(error)) from error
 
 
-def _files(unpacked: bytes) -> tuple[dict[str, bytes] | None, list[str], dict[str, str]]:
-    """Texts of a paper's tar, why others were refused, and hints; None when it is no tar."""
-    files: dict[str, bytes] = {}
-    refused: list[str] = []
-    hints: dict[str, str] = {}
+def _files(unpacked: bytes) -> _Unpacked | None:
+    """What a paper's tar holds; None when it is no tar."""
+    result = _Unpacked()
     begun = False
     try:
         stream = io.BytesIO(unpacked)
@@ -148,24 +169,28 @@ def _files(unpacked: bytes) -> tuple[dict[str, bytes] | None, list[str], dict[st
                 begun = True
                 path = posixpath.normpath(member.name)
                 is_latex = path.lower().endswith(LATEX)
+                is_package = path.lower().endswith(PACKAGES)
                 extension = posixpath.splitext(path)[1].lower()
-                if member.isdir() or not (is_latex or extension in _OTHER_TEXT or path in _HINTS):
+                is_text = is_latex or is_package or extension in _OTHER_TEXT or path in _HINTS
+                if member.isdir() or not is_text:
                     continue
                 reason = refusal(number, path, member)
                 if reason:
-                    refused += [reason] if is_latex else []
+                    result.refused += [reason] if is_latex or is_package else []
                     continue
                 data = content(archive, member)
                 if path in _HINTS:
-                    hints |= _hints(path, data)
+                    result.hints |= _hints(path, data)
+                elif is_package:
+                    result.packages[path] = data
                 elif is_latex or not (_FOREIGN.match(data) or b"\x00" in data):
-                    files[path] = data
+                    result.files[path] = data
     except damage.ARCHIVE as error:
         damage.kind(error)  # it raises what is none
         if begun:
             raise RefusedError("corrupt archive") from error
-        return None, [], {}
-    return files, refused, hints
+        return None
+    return result
 
 
 def refusal(number: int, path: str, member: tarfile.TarInfo) -> str:

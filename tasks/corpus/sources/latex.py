@@ -30,14 +30,15 @@ _BLANK_LINES = re.compile(r"\n[ \t]*(?:\n[ \t]*){2,}")
 class Sections:
     r"""A paper from its first section on. before: what stands ahead of it, with the preamble.
 
-    found: the definitions in ``before``. defines: whether there are some in ``body``. internals:
-    names with an at sign that a body stands for.
+    found: the definitions in ``before``. defines: whether there are some in ``body``. packages:
+    those of the paper's own packages. internals: names with an at sign that a body stands for.
     """
 
     before: str
     body: str
     found: Sequence[Definition]
     defines: bool
+    packages: Sequence[Definition] = ()
     internals: Set[str] = frozenset()
 
 
@@ -50,11 +51,11 @@ class Expanded:
     bounded: bool
 
 
-def from_first_section(source: str) -> Sections | None:
+def from_first_section(source: str, packages: Sequence[Definition] = ()) -> Sections | None:
     r"""The paper from its first section header to ``\end{document}``; None when it has none.
 
     ``source`` has no comments and its verbatim text veiled. A macro of the paper whose body holds a
-    section command begins a section, too.
+    section command begins a section, too. packages: definitions of the paper's own packages.
     """
     source = with_internals(source)
     found = list(definitions(source))
@@ -62,13 +63,14 @@ def from_first_section(source: str) -> Sections | None:
     begin = 0 if opening is None else opening.end()
     closing = _outside(_END, source, begin, found)
     end = len(source) if closing is None else closing.start()
-    section = _outside(_section_pattern(found), source, begin, found)
+    section = _outside(_section_pattern([*packages, *found]), source, begin, found)
     if section is None or section.start() >= end:
         return None
     start = section.start()
     ahead = [definition for definition in found if definition.end <= start]
-    internals = plain_internals(found)
-    return Sections(source[:start], source[start:end], ahead, len(ahead) < len(found), internals)
+    internals = plain_internals([*packages, *found])
+    defines = len(ahead) < len(found)
+    return Sections(source[:start], source[start:end], ahead, defines, packages, internals)
 
 
 def expanded(body: str, sections: Sections, expansions: int) -> Expanded:
@@ -77,6 +79,8 @@ def expanded(body: str, sections: Sections, expansions: int) -> Expanded:
     A definition from before the first section whose uses stay as written is put ahead of it.
     """
     macros = Macros(expansions, sections.internals)
+    for definition in sections.packages:
+        macros.define(definition)
     macros.define_all(sections.found, sections.before)
     body = macros.expand(body, defines=sections.defines)
     if "{thebibliography}" in body:  # begun by a macro

@@ -38,13 +38,15 @@ def without_flags(text: str, packages: Iterable[str] = ()) -> str:
     ``\...false`` of it stand in the preamble, in no group, conditional or definition, and none in
     ``packages`` (texts of the paper's own). Any other stays as written.
     """
-    names = sorted(set(_NEW.findall(text)))[:MAX_FLAGS] if "\\newif" in text else []
+    begin = _BEGIN.search(text)
+    end = len(text) if begin is None else begin.start()
+    if text.find("\\newif", 0, end) < 0:
+        return text
+    names = sorted(set(_NEW.findall(text, 0, end)))[:MAX_FLAGS]
     names = [name for name in names if not any(_sets(name, package) for package in packages)]
     if not names:
         return text
     found = [definition for definition in definitions(text) if definition.kind != "newif"]
-    begin = _BEGIN.search(text)
-    end = len(text) if begin is None else begin.start()
     flags = _certain(text, names, found, end)
     if not flags:
         return text

@@ -26,7 +26,7 @@ _TOKEN = re.compile(
 )
 
 
-@dataclass
+@dataclass(slots=True)
 class _Group:
     """An open group. members: numbers of the spans right in it."""
 
@@ -138,10 +138,14 @@ def group_ends(text: str, spans: Sequence[tuple[int, int]]) -> list[int]:
             break
         if at < behind:
             continue
-        if match["case"]:
+        token = match.group()
+        if token == "{" or token == "}":
+            kind, opens = "{", token == "{"
+        elif match["case"]:
             cases = match.end()
             continue
-        kind, opens = _kind(match)
+        else:
+            kind, opens = _kind(match)
         if opens:
             is_case = kind == "{" and 0 <= cases <= at and not text[cases:at].strip()
             open_groups.append(_Group(kind, is_case))
@@ -168,10 +172,7 @@ def group_ends(text: str, spans: Sequence[tuple[int, int]]) -> list[int]:
 
 
 def _kind(match: re.Match[str]) -> tuple[str, bool]:
-    """What a token opens or closes, "" for nothing."""
-    token = match.group()
-    if token in "{}":
-        return "{", token == "{"
+    """What a command opens or closes, "" for nothing."""
     if match["env"]:
         return f"\\{match['name']}", match["env"] == "begin"
     if match["group"]:

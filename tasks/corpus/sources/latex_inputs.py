@@ -5,12 +5,14 @@ from __future__ import annotations
 import posixpath
 import re
 from collections import Counter, deque
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tasks.corpus.sources.latex_blocks import own_blocks
 from tasks.corpus.sources.latex_comments import strip_comments
+from tasks.corpus.sources.latex_definitions import Definition
 from tasks.corpus.sources.latex_flags import without_flags
+from tasks.corpus.sources.latex_packages import own_packages
 
 MAX_DEPTH = 10
 MAX_PARTS = 5_000
@@ -103,13 +105,28 @@ def _put_in(sources: Sources, names: Iterable[str]) -> set[str]:
     return result
 
 
+class _AnyOf:
+    """What one of several holds."""
+
+    def __init__(self, *holders: Container[str]) -> None:
+        self._holders = holders
+
+    def __contains__(self, name: object) -> bool:
+        return any(name in holder for holder in self._holders)
+
+
 @dataclass
 class Resolved:
-    """A paper's source with its parts put in. found: how many; lost: the others by reason."""
+    """A paper's source with its parts put in. found: how many; lost: the others by reason.
+
+    packages: how many of its own packages were read. definitions: what they define.
+    """
 
     text: str = ""
     found: int = 0
     lost: Counter[str] = field(default_factory=Counter)
+    packages: int = 0
+    definitions: Sequence[Definition] = ()
 
 
 def starts_document(text: str) -> bool:
@@ -132,6 +149,7 @@ def resolve_inputs(
     name: str,
     files: Mapping[str, str] | Sources,
     unread: Mapping[str, str] | None = None,
+    packages: Mapping[str, str] | None = None,
 ) -> Resolved:
     r"""Source of ``files[name]`` with every part in its place, without comments.
 
@@ -140,12 +158,15 @@ def resolve_inputs(
     total size are bounded, and a file does not include itself. A ``.bbl`` is the bibliography: it
     is not put in, and not lost. Of a part that is a document of its
     own (``\subfile``) the body is put in. ``unread`` are files of the paper that :func:`with_parts`
-    did not load, with the reason.
+    did not load, with the reason. ``packages`` are its own, by their path: of one that is loaded or
+    put in only the definitions count.
     """
     result = Resolved()
     unread = unread or {}
+    packages = {} if packages is None else packages
+    put_in: list[str] = []
     sources = files if isinstance(files, Sources) else Sources(files)
-    known = sources.files.keys() | unread.keys()
+    known = _AnyOf(sources.files, unread, packages)
     left = MAX_CHARACTERS
 
     def expand(path: str, stack: tuple[str, ...], begun: bool) -> str:
@@ -166,6 +187,9 @@ def resolve_inputs(
             if _target(match).lower().endswith(".bbl"):
                 continue
             target = _find(match, path, name, known)
+            if target is not None and target in packages and target not in sources.files:
+                put_in.append(target)
+                continue
             reason = refusal(target, stack)
             if target is None or reason:
                 result.lost[reason] += 1
@@ -188,7 +212,11 @@ def resolve_inputs(
             return "parts nested too deep"
         return "parts too large" if len(sources.files[target]) > left else ""
 
-    result.text = without_flags(expand(name, (name,), False))
+    text = expand(name, (name,), False)
+    own = own_packages(text, name, packages, put_in)
+    result.text = without_flags(text, own.texts)
+    result.packages, result.definitions = len(own.texts), own.definitions
+    result.lost += own.lost
     return result
 
 

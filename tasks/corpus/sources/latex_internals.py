@@ -14,17 +14,19 @@ from collections.abc import Iterable, Mapping, Set
 from tasks.corpus.sources.latex_comments import AT
 from tasks.corpus.sources.latex_definitions import PRIMITIVES, Definition
 
-_ON = re.compile(r"\\(?:makeatletter(?![A-Za-z@])|catcode\s*+`\\?@\s*+=?\s*+11(?!\d))")
-_OFF = re.compile(r"\\(?:makeatother(?![A-Za-z@])|catcode\s*+`\\?@\s*+=?\s*+12(?!\d))")
+# Patterns begin with a whole word, for which a text is searched fast.
+_ON = re.compile(r"\\makeatletter(?![A-Za-z@])")
+_OFF = re.compile(r"\\makeatother(?![A-Za-z@])")
+_CATEGORY = re.compile(r"\\catcode\s*+`\\?@\s*+=?\s*+1([12])(?!\d)[ ]?")
 _BEGIN = re.compile(r"\\begin\s*\{document\}")
 _TOKEN = re.compile(r"\\(?:([A-Za-z@]++)|.)", re.DOTALL)
 # A definition of a name that is spelled out is one of the command of that name.
 _SPELLED = re.compile(
-    r"\\expandafter\s*+(?P<define>\\(?:(?:global|long)\s*+\\){0,2}+(?:[egx]?def|let"
+    r"\\expandafter\s*+\\(?P<define>(?:(?:global|long)\s*+\\){0,2}+(?:[egx]?def|let"
     r"|(?:(?:re)?newcommand|providecommand)\*?))"
     r"\s*+\\csname\s*+(?P<name>[A-Za-z@]{1,100}+)\s*+\\endcsname"
-    rf"|\\[@{AT}]name(?P<kind>def|edef)\s*+\{{\s*+(?P<named>[A-Za-z@]{{1,100}}+)\s*+\}}"
 )
+_NAMED = re.compile(rf"\\{AT}name(?P<define>e?def)\s*+\{{\s*+(?P<name>[A-Za-z@]{{1,100}}+)\s*+\}}")
 
 
 def with_internals(text: str) -> str:
@@ -33,11 +35,11 @@ def with_internals(text: str) -> str:
     ``\expandafter\def\csname foo\endcsname`` becomes ``\def\foo``. Where at signs stay letters to
     the end, they do up to ``\begin{document}``.
     """
-    if "\\makeatletter" in text or "\\catcode" in text:
+    if "\\catcode" in text:
+        text = _CATEGORY.sub(lambda m: f"\\makeat{'letter' if m[1] == '1' else 'other'} ", text)
+    if "\\makeatletter" in text:
         text = _with_regions(text)
-    if "csname" in text or "namedef" in text or "nameedef" in text:
-        text = _SPELLED.sub(_as_command, text)
-    return text
+    return _SPELLED.sub(_as_command, text) if "\\endcsname" in text else text
 
 
 def of_package(text: str) -> str:
@@ -74,12 +76,14 @@ def _marked(text: str) -> str:
             return match.group()
         return "\\" + name.replace("@", AT)
 
-    return _TOKEN.sub(letters, text) if "@" in text else text
+    if "@" not in text:
+        return text
+    text = _TOKEN.sub(letters, text)
+    return _NAMED.sub(_as_command, text) if "namedef" in text or "nameedef" in text else text
 
 
 def _as_command(match: re.Match[str]) -> str:
-    define = match["define"] or f"\\{match['kind']}"
-    return f"{define}\\{(match['name'] or match['named']).replace('@', AT)}"
+    return f"\\{match['define']}\\{match['name'].replace('@', AT)}"
 
 
 def closed(uses: Mapping[str, Iterable[str]], broken: Iterable[str]) -> set[str]:

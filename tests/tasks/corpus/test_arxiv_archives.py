@@ -353,6 +353,39 @@ def test_parts_share_the_encoding_that_the_main_file_declares(tmp_path: Path) ->
     assert documents[0].meta["encodings"] == ["koi8_r", "utf-8"]
 
 
+def test_own_packages_give_their_definitions_in_both_layouts(tmp_path: Path) -> None:
+    main = TEX.replace(b"Text.", b"\\zed{} \\wye.").replace(
+        b"\\begin{doc", b"\\usepackage{mymac}\\begin{doc", 1
+    )
+    style = b"\\NeedsTeXFormat{LaTeX2e} Words. \\newcommand{\\zed}{ZED}\\RequirePackage{sub/other}"
+    files: dict[str, bytes | tarfile.TarInfo] = {
+        "main.tex": main,
+        "mymac.sty": style,
+        "sub/other.sty": b"\\def\\wye{WYE}",
+        "broken.sty": b"\\def\\x\x00",
+    }
+    (tmp_path / "archive").mkdir()
+    (tmp_path / "archive/1.gz").write_bytes(gzip.compress(tar(files)))
+    for name, data in files.items():
+        assert isinstance(data, bytes)
+        path = tmp_path / "folder/p" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    (tmp_path / "folder/p/unused.sty").write_bytes(b"\\def\\x{}")
+    (tmp_path / "folder/alone.cls").write_bytes(b"\\def\\x{}")
+    (document,), funnel = collect(tmp_path / "archive")
+    assert document.text == "\\section{S} ZED{} WYE." and document.meta["packages"] == 2
+    assert left_out(funnel) == {"NUL bytes": 1} and document.meta["files_refused"] == 1
+    (document,), funnel = collect(tmp_path / "folder")
+    assert document.text == "\\section{S} ZED{} WYE." and document.meta["packages"] == 2
+    assert counts(funnel) == {"no LaTeX file": 3} and left_out(funnel) == {}
+    places = {row.file for row in funnel.rejected_rows}
+    assert places == {"p/broken.sty", "p/unused.sty", "alone.cls"}
+    assert arxiv.units(["p/a.sty", "p/m.tex", "p/q/b.cls", "r/c.sty"]) == [
+        ["p/a.sty", "p/m.tex", "p/q/b.cls"], ["r/c.sty"]
+    ]  # fmt: skip
+
+
 def test_a_record_given_up_before_is_passed(tmp_path: Path) -> None:
     class Skips:
         """Passes given places."""
