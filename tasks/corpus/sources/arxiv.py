@@ -33,6 +33,7 @@ from tasks.corpus.sources.arxiv_folders import folder_papers
 from tasks.corpus.sources.arxiv_papers import LATEX, PACKAGES, Paper, packed_paper
 from tasks.corpus.sources.latex_bibliography import without_bibliography
 from tasks.corpus.sources.latex_comments import reveal
+from tasks.corpus.sources.latex_encoding import is_wrong_guess
 from tasks.corpus.sources.latex_inputs import Sources
 
 _BULK = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
@@ -194,6 +195,9 @@ def _documents(paper: Paper, parameters: CorpusParameters, funnel: Funnel) -> It
     expanded = latex.expanded(rest, sections, parameters.arxiv_expansions)
     if not expanded.text:
         funnel.reject("macros", "nothing left", without, paper.uri)
+        return
+    if paper.guessed and is_wrong_guess(expanded.text):
+        funnel.reject("macros", "unknown encoding", without, paper.uri)
         return
     funnel.keep("macros", without, expanded.text)
     language, score = identify(expanded.text)

@@ -10,13 +10,13 @@ from tasks.corpus.funnel import Funnel
 from tasks.corpus.sources import latex_inputs
 from tasks.corpus.sources.arxiv_archives import RefusedError
 from tasks.corpus.sources.arxiv_papers import MAX_TEX_BYTES, PACKAGES, Paper, as_text
-from tasks.corpus.sources.latex_encoding import codec_of, declared
+from tasks.corpus.sources.latex_encoding import CYRILLIC, DEFAULT, codec_of, declared
 
 
 class Folder(Mapping[str, str]):
     """The LaTeX files in a folder and below it, by their path in it; read when asked for.
 
-    opened: names of those that were.
+    opened: names of those that were. codecs: theirs.
     """
 
     def __init__(self, root: Path, folder: str, names: Set[str], encoding: str = "") -> None:
@@ -25,6 +25,7 @@ class Folder(Mapping[str, str]):
         self._names = names
         self._encoding = encoding
         self.opened: set[str] = set()
+        self.codecs: set[str] = set()
 
     def __contains__(self, path: object) -> bool:
         return posixpath.join(self._folder, str(path)) in self._names
@@ -32,8 +33,9 @@ class Folder(Mapping[str, str]):
     def __getitem__(self, path: str) -> str:
         name = posixpath.join(self._folder, path)
         self.opened.add(name)
-        data = (self._root / name).read_bytes()
-        return as_text(data, self._encoding)[0]
+        text, codec = as_text((self._root / name).read_bytes(), self._encoding)
+        self.codecs.add(codec)
+        return text
 
     def __iter__(self) -> Iterator[str]:
         above = f"{self._folder}/" if self._folder else ""
@@ -51,7 +53,7 @@ def folder_papers(root: Path, names: Sequence[str], funnel: Funnel) -> Iterator[
     """Every file that starts a document is a paper; its parts stand in its folder or below."""
     readable: set[str] = set()
     packages: set[str] = set()
-    mains: list[tuple[str, str, str]] = []
+    mains: list[tuple[str, str]] = []
     for name in names:
         if not funnel.at(name, 0):
             continue
@@ -68,26 +70,34 @@ def folder_papers(root: Path, names: Sequence[str], funnel: Funnel) -> Iterator[
         data = (root / name).read_bytes()
         encoding = declared([data])
         try:
-            text, codec = as_text(data, encoding)
+            text, _ = as_text(data, encoding)
         except RefusedError as error:
             funnel.bad_file(name, str(error))
             continue
         readable.add(name)
         if latex_inputs.starts_document(text):
-            mains.append((name, encoding, codec))
+            mains.append((name, encoding))
     used: set[str] = set()
-    parts: set[str] = {name for name, _, _ in mains}
-    for name, encoding, codec in mains:
+    parts: set[str] = {name for name, _ in mains}
+    for name, encoding in mains:
         funnel.at(name, 0)
         folder, main = posixpath.split(name)
-        known = encoding if codec_of(encoding) else ""
-        own = latex_inputs.with_parts(main, Folder(root, folder, readable, known))
+        known = encoding if codec_of(encoding) or encoding == CYRILLIC else ""
+        files = Folder(root, folder, readable, known)
+        own = latex_inputs.with_parts(main, files)
         parts.update(posixpath.join(folder, path) for path in (*own.texts, *own.unread))
         styles = Folder(root, folder, packages, known)
         funnel.keep("read", "".join(own.texts.values()))
         identity = posixpath.splitext(name.removeprefix("corpus/").removeprefix("arxiv/"))[0]
         yield Paper(
-            identity, name, own.texts, main, own.unread, encodings=(codec,), packages=styles
+            identity,
+            name,
+            own.texts,
+            main,
+            own.unread,
+            encodings=tuple(sorted(files.codecs)),
+            packages=styles,
+            guessed=DEFAULT in files.codecs and codec_of(encoding) != DEFAULT,
         )
         used.update(styles.opened)
     for name in sorted(readable - parts):

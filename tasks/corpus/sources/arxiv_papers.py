@@ -24,7 +24,7 @@ from tasks.corpus.sources.arxiv_archives import (
     content,
     members_of,
 )
-from tasks.corpus.sources.latex_encoding import NotTextError, declared, decode
+from tasks.corpus.sources.latex_encoding import DEFAULT, NotTextError, codec_of, declared, decode
 
 MAX_TEX_BYTES = 10_000_000
 MAX_MEMBERS = 5_000
@@ -47,7 +47,8 @@ class Paper:
 
     main: the file to start from, None when not yet known. unread: parts that were too many or too
     large to load, with the reason. refused: reasons for which files of it were left out. encodings:
-    codecs of its files. packages: its own packages and classes, by their path.
+    codecs of its files. packages: its own packages and classes, by their path. guessed: whether a
+    codec was taken because nothing says another.
     """
 
     identity: str
@@ -58,6 +59,7 @@ class Paper:
     refused: tuple[str, ...] = ()
     encodings: tuple[str, ...] = ()
     packages: Mapping[str, str] = field(default_factory=dict)
+    guessed: bool = False
 
 
 @dataclass
@@ -125,7 +127,16 @@ def packed_paper(data: bytes, identity: str, uri: str) -> Paper:
         raise RefusedError(refused[0])
     packages, _ = _texts(found.packages, encoding, refused)
     texts, main = _hinted(texts, found.hints)
-    return Paper(identity, uri, texts, main, {}, tuple(refused), tuple(sorted(encodings)), packages)
+    return Paper(
+        identity,
+        uri,
+        texts,
+        main,
+        refused=tuple(refused),
+        encodings=tuple(sorted(encodings)),
+        packages=packages,
+        guessed=DEFAULT in encodings and codec_of(encoding) != DEFAULT,
+    )
 
 
 def _texts(

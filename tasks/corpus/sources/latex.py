@@ -23,6 +23,12 @@ MAX_SECTION_MACROS = 50
 
 _BEGIN = re.compile(r"\\begin\s*\{document\}")
 _END = re.compile(r"\\end\s*\{document\}")
+# AMS-TeX's style of papers, which names its parts otherwise than LaTeX.
+_AMSPPT = re.compile(r"\\documentstyle\s*+(?:\[[^\]\n]{0,200}\]\s*+)?\{amsppt\}")
+_AMSPPT_HEAD = 20_000
+_AMSPPT_SECTION = r"\\(?:sub){0,2}head(?:ing)?(?![A-Za-z])"
+_AMSPPT_BEGIN = re.compile(r"\\document(?![A-Za-z])")
+_AMSPPT_END = re.compile(r"\\enddocument(?![A-Za-z])")
 _BLANK_LINES = re.compile(r"\n[ \t]*(?:\n[ \t]*){2,}")
 
 
@@ -55,15 +61,18 @@ def from_first_section(source: str, packages: Sequence[Definition] = ()) -> Sect
     r"""The paper from its first section header to ``\end{document}``; None when it has none.
 
     ``source`` has no comments and its verbatim text veiled. A macro of the paper whose body holds a
-    section command begins a section, too. packages: definitions of the paper's own packages.
+    section command begins a section, too, and in AMS-TeX ``\head`` and its like do. packages:
+    definitions of the paper's own packages.
     """
     source = with_internals(source)
     found = list(definitions(source))
-    opening = _outside(_BEGIN, source, 0, found)
+    is_amsppt = _AMSPPT.search(source, 0, _AMSPPT_HEAD) is not None
+    opening = _outside(_AMSPPT_BEGIN if is_amsppt else _BEGIN, source, 0, found)
     begin = 0 if opening is None else opening.end()
-    closing = _outside(_END, source, begin, found)
+    closing = _outside(_AMSPPT_END if is_amsppt else _END, source, begin, found)
     end = len(source) if closing is None else closing.start()
-    section = _outside(_section_pattern([*packages, *found]), source, begin, found)
+    pattern = _section_pattern([*packages, *found], _AMSPPT_SECTION if is_amsppt else "")
+    section = _outside(pattern, source, begin, found)
     if section is None or section.start() >= end:
         return None
     start = section.start()
@@ -102,16 +111,17 @@ def body_from_first_section(source: str, expansions: int) -> tuple[str, int] | N
     return result.text, result.macros
 
 
-def _section_pattern(found: Sequence[Definition]) -> re.Pattern[str]:
+def _section_pattern(found: Sequence[Definition], besides: str = "") -> re.Pattern[str]:
     names = {
         definition.name
         for definition in found
         if definition.macro is not None and SECTION.search(definition.macro.body)
     }
     commands = sorted(name for name in names if name.isalpha())[:MAX_SECTION_MACROS]
-    if not commands:
+    if not commands and not besides:
         return SECTION
-    return re.compile(rf"{SECTION.pattern}|\\(?:{'|'.join(commands)})(?![A-Za-z])")
+    own = [rf"\\(?:{'|'.join(commands)})(?![A-Za-z])"] if commands else []
+    return re.compile("|".join([SECTION.pattern, *own, *([besides] if besides else [])]))
 
 
 def _outside(

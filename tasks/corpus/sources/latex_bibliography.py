@@ -32,6 +32,7 @@ _TITLE = re.compile(
     r"|список литературы|литература|参考文献|参考資料)"
 )
 _LIST = re.compile(r"\\(?:bibliography|printbibliography|putbib)(?![A-Za-z])")
+_REFS = re.compile(r"\\Refs(?![A-Za-z])")
 _TITLE_LENGTH = 200
 _MARKUP = re.compile(r"\\[A-Za-z@]+\*?|[{}~\s.:\[\]\d]+")
 
@@ -40,13 +41,26 @@ def without_bibliography(body: str) -> str:
     r"""``body`` without its bibliography, wherever it stands; appendices stay.
 
     ``\bibliography`` and its like, ``thebibliography``, REVTeX's ``references``, amsrefs'
-    ``biblist``, and sections that are called References (in eight languages), up to the next
-    section, figure, table or the appendix. An environment that is not closed goes up to the end.
+    ``biblist``, AMS-TeX's ``\Refs``, and sections that are called References (in eight languages),
+    up to the next section, figure, table or the appendix. An environment that is not closed goes up
+    to the end.
     """
     body = _without_sections(body)
     if "bib" in body or "references" in body or "\\nocite" in body:
         body = _COMMAND.sub("", _without_environments(body))
-    return body
+    return _without_refs(body) if "\\endRefs" in body else body
+
+
+def _without_refs(body: str) -> str:
+    parts, at = [], 0
+    while (begin := _REFS.search(body, at)) is not None:
+        end = body.find("\\endRefs", begin.end())
+        if end < 0:
+            break
+        parts.append(body[at : begin.start()])
+        at = end + len("\\endRefs")
+    parts.append(body[at:])
+    return "".join(parts)
 
 
 def _without_environments(body: str) -> str:

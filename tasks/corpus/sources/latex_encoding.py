@@ -3,7 +3,7 @@ r"""Bytes of a LaTeX file as text: what it declares, what it is, and what it mos
 A byte order mark decides; then valid UTF-8; then what the paper declares (``inputenc``,
 ``\inputencoding``, a CJK environment, an editor's line); then, for papers in Cyrillic, the code
 page that gives most small letters; then Windows-1252, the superset of Latin-1 that files called
-Latin-1 are in.
+Latin-1 are in. That last is a guess, which :func:`is_wrong_guess` judges by the text it gave.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import re
 from collections.abc import Iterable
 
 DEFAULT = "cp1252"
+# What a paper is said to declare that only says that it is in Cyrillic.
+CYRILLIC = "a Cyrillic code page"
 # Bytes of a file that are looked at for what it declares: preambles are long, papers longer.
 HEAD = 100_000
 
@@ -62,6 +64,13 @@ _STRAY = re.compile("[\udc80-\udcff]")
 _WIDE = re.compile("[^\x00-\x7f\udc80-\udcff]")
 
 
+# Of letters that are not ASCII Western languages rarely write three in a row, other scripts do.
+_RUN = re.compile("[^\x00-\x7f]{3,}")
+_OTHER = re.compile("[^\x00-\x7f]")
+MIN_RUNS = 10
+MIN_DISTINCT = 5
+
+
 class NotTextError(ValueError):
     """A file cannot be read as text; the message says why.
 
@@ -71,21 +80,41 @@ class NotTextError(ValueError):
 
 
 def declared(files: Iterable[bytes]) -> str:
-    """What a paper's files declare, in LaTeX's words; the first that does, "" when none does."""
+    """What a paper's files declare, in LaTeX's words; the first that does, "" when none does.
+
+    :data:`CYRILLIC` when none does and one is set in a language or font of that script.
+    """
+    otherwise = ""
     for data in files:
         head = data[:HEAD]
+        if (b"{babel}" in head or b"{fontenc}" in head) and _CYRILLIC.search(head):
+            otherwise = CYRILLIC
         if b"inputen" not in head and b"CJK" not in head and b"coding" not in head:
             continue
         for match in _DECLARED.finditer(head):
             name = next(group for group in match.groups() if group is not None)
             # The last of several options is in force where the document begins.
             return name.decode("latin-1").split(",")[-1].strip()
-    return ""
+    return otherwise
 
 
 def codec_of(encoding: str) -> str | None:
     """The codec for what a paper declares, None when there is none."""
     return _NAMES.get(encoding) or _NAMES.get(encoding.lower())
+
+
+def is_wrong_guess(text: str) -> bool:
+    """Whether a text read as Windows-1252 by guess is one of another script.
+
+    More than half of its characters beyond ASCII stand in runs of three or more, at least 10 of
+    them and 5 that differ.
+    """
+    if text.isascii():
+        return False
+    runs = "".join(_RUN.findall(text))
+    if len(runs) < MIN_RUNS or len(set(runs)) < MIN_DISTINCT:
+        return False
+    return 2 * len(runs) > len(_OTHER.findall(text))
 
 
 def decode(data: bytes, encoding: str = "") -> tuple[str, str]:
@@ -146,9 +175,10 @@ def _by_guess(data: bytes, encoding: str) -> tuple[str, str]:
     if len(_WIDE.findall(escaped)) > len(_STRAY.findall(escaped)):
         return _STRAY.sub(lambda m: _WINDOWS_1252[ord(m.group()) - 0xDC00], escaped), "utf-8"
     codec = codec_of(encoding)
-    if encoding and codec is None:
+    is_cyrillic = encoding == CYRILLIC
+    if encoding and codec is None and not is_cyrillic:
         raise NotTextError("unknown encoding")
-    if codec is None and _CYRILLIC.search(data, 0, HEAD):
+    if is_cyrillic or (codec is None and _CYRILLIC.search(data, 0, HEAD)):
         codec = max(_CODE_PAGES, key=lambda c: len(_SMALL.findall(data.decode(c, "replace"))))
     if codec not in (None, "utf-8", DEFAULT):
         assert codec is not None

@@ -135,22 +135,6 @@ def test_refused_files_inside_a_paper_are_counted_and_the_paper_is_read(tmp_path
     assert document.meta["files_refused"] == 7 and not funnel.rejected_rows
 
 
-def test_a_paper_is_one_document_whatever_it_is_left_without(tmp_path: Path) -> None:
-    inputs = "".join(f"\\input{{p{number}}} " for number in range(20_000)).encode()
-    files: dict[str, bytes | tarfile.TarInfo] = {
-        f"p/{number}.tex": special(f"p/{number}.tex", tarfile.SYMTYPE) for number in range(100)
-    }
-    files["main.tex"] = TEX.replace(b"Text.", inputs + b"Text.")
-    (tmp_path / "1.gz").write_bytes(gzip.compress(tar(files)))
-    (document,), funnel = collect(tmp_path)
-    assert [row["documents_in"] for row in funnel.rows()] == [1] * 5
-    assert counts(funnel) == {} and not funnel.rejected_rows
-    assert left_out(funnel) == {
-        "part not in the paper": 5_000, "too many parts": 15_000, "link in an archive": 100
-    }  # fmt: skip
-    assert document.meta["parts_lost"] == 20_000 and document.meta["files_refused"] == 100
-
-
 @pytest.mark.parametrize(
     ("name", "data"),
     [
@@ -351,39 +335,6 @@ def test_parts_share_the_encoding_that_the_main_file_declares(tmp_path: Path) ->
     documents, _ = collect(tmp_path)
     assert [d.text for d in documents] == ["\\section{S} Пусть"] * 2
     assert documents[0].meta["encodings"] == ["koi8_r", "utf-8"]
-
-
-def test_own_packages_give_their_definitions_in_both_layouts(tmp_path: Path) -> None:
-    main = TEX.replace(b"Text.", b"\\zed{} \\wye.").replace(
-        b"\\begin{doc", b"\\usepackage{mymac}\\begin{doc", 1
-    )
-    style = b"\\NeedsTeXFormat{LaTeX2e} Words. \\newcommand{\\zed}{ZED}\\RequirePackage{sub/other}"
-    files: dict[str, bytes | tarfile.TarInfo] = {
-        "main.tex": main,
-        "mymac.sty": style,
-        "sub/other.sty": b"\\def\\wye{WYE}",
-        "broken.sty": b"\\def\\x\x00",
-    }
-    (tmp_path / "archive").mkdir()
-    (tmp_path / "archive/1.gz").write_bytes(gzip.compress(tar(files)))
-    for name, data in files.items():
-        assert isinstance(data, bytes)
-        path = tmp_path / "folder/p" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-    (tmp_path / "folder/p/unused.sty").write_bytes(b"\\def\\x{}")
-    (tmp_path / "folder/alone.cls").write_bytes(b"\\def\\x{}")
-    (document,), funnel = collect(tmp_path / "archive")
-    assert document.text == "\\section{S} ZED{} WYE." and document.meta["packages"] == 2
-    assert left_out(funnel) == {"NUL bytes": 1} and document.meta["files_refused"] == 1
-    (document,), funnel = collect(tmp_path / "folder")
-    assert document.text == "\\section{S} ZED{} WYE." and document.meta["packages"] == 2
-    assert counts(funnel) == {"no LaTeX file": 3} and left_out(funnel) == {}
-    places = {row.file for row in funnel.rejected_rows}
-    assert places == {"p/broken.sty", "p/unused.sty", "alone.cls"}
-    assert arxiv.units(["p/a.sty", "p/m.tex", "p/q/b.cls", "r/c.sty"]) == [
-        ["p/a.sty", "p/m.tex", "p/q/b.cls"], ["r/c.sty"]
-    ]  # fmt: skip
 
 
 def test_a_record_given_up_before_is_passed(tmp_path: Path) -> None:

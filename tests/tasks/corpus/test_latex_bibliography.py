@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from tasks.corpus.sources.latex_bibliography import without_bibliography
+
+
+def test_references_of_ams_tex() -> None:
+    body = "a\\Refs\\ref\\key 1\\by A\\endref\\endRefs b\\Refs c"
+    assert without_bibliography(body) == "a b\\Refs c"
+    started = time.process_time()
+    without_bibliography("\\endRefs" + "\\Refs" * 200_000)
+    assert time.process_time() - started < 2
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.corpus.sources.latex_encoding import NotTextError, codec_of, declared, decode
+from tasks.corpus.sources.latex_encoding import (
+    NotTextError,
+    codec_of,
+    declared,
+    decode,
+    is_wrong_guess,
+)
 
 CYRILLIC = "Пусть функция непрерывна на отрезке. "
 
@@ -83,6 +89,25 @@ def test_line_ends() -> None:
 def test_what_is_no_text_says_why(data: bytes, encoding: str, reason: str) -> None:
     with pytest.raises(NotTextError, match=reason):
         decode(data, encoding)
+
+
+@pytest.mark.parametrize(
+    ("text", "codec", "is_wrong"),
+    [
+        (CYRILLIC, "koi8_r", True), (CYRILLIC, "cp1251", True), (CYRILLIC, "cp866", True),
+        (CYRILLIC, "mac_cyrillic", True), ("设函数连续在区间上", "gbk", True),
+        ("關於函數的連續性", "big5", True), ("함수가 연속이라고 하자", "cp949", True),
+        ("Η συνάρτηση είναι συνεχής", "iso8859_7", True),
+        ("La théorie générale des créées, où l’été « naît » à Besançon…", "cp1252", False),
+        ("Für größere Übersicht über Häufungen, Äöü", "cp1252", False),
+        ("Łódź, żółć, Gdańsk", "iso8859_2", False),
+        ("——————————— · · ·" * 9, "cp1252", False), ("20±1 °C, ½ and ¾", "cp1252", False),
+        ("plain", "ascii", False), ("Иван", "koi8_r", False),
+    ],
+)  # fmt: skip
+def test_a_wrong_guess_shows_by_runs_of_letters(text: str, codec: str, is_wrong: bool) -> None:
+    source = f"\\section{{One}} {text} and words of English.".encode(codec)
+    assert is_wrong_guess(decode(source)[0]) == is_wrong
 
 
 def test_an_unknown_encoding_of_ascii_does_not_matter() -> None:
