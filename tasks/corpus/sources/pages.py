@@ -137,6 +137,8 @@ def _content(record: Record, arc: bool, funnel: Funnel) -> _Found | None:
         return _no(funnel, f"HTTP status {response.status if known else 'unknown'}", uri)
     if len(response.body) > MAX_RECORD_BYTES:
         return _no(funnel, "record too large", uri)
+    if response.cut:
+        return _no(funnel, "truncated body", uri)
     return _Found(uri, response.date or created, response.body, response)
 
 

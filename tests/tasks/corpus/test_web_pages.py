@@ -62,17 +62,40 @@ def raw_deflate(body: bytes) -> bytes:
 def test_bodies_come_as_they_were_meant(content: bytes, headers: tuple[str, ...]) -> None:
     response = read_response(http(content, *headers))
     assert response is not None and response.body == BODY
-    assert response.status == 200 and response.kind == "text/html"
+    assert response.status == 200 and response.kind == "text/html" and not response.cut
 
 
-def test_cut_bodies_give_their_start() -> None:
-    for content, headers in (
-        (chunked(BODY)[:700], (CHUNKED,)),
-        (gzip.compress(BODY)[:150], (GZIP,)),
-        (chunked(gzip.compress(BODY), 60)[:190], (CHUNKED, GZIP)),
-    ):
+PACKED = gzip.compress(BODY)
+CUT: list[tuple[bytes, tuple[str, ...]]] = [
+    (chunked(BODY)[:700], (CHUNKED,)),
+    (chunked(BODY)[:-5], (CHUNKED,)),
+    (chunked(BODY)[:307] + b"no chunk" + chunked(BODY)[307:], (CHUNKED,)),
+    (PACKED[:150], (GZIP,)),
+    (PACKED[:-8], (GZIP,)),
+    (PACKED[:-4] + b"\0\0\0\0", (GZIP,)),
+    (chunked(PACKED, 60)[:190], (CHUNKED, GZIP)),
+    (zlib.compress(BODY)[:150], ("Content-Encoding: deflate",)),
+    (raw_deflate(BODY)[:150], ("Content-Encoding: deflate",)),
+]
+
+
+@pytest.mark.parametrize(("content", "headers"), CUT)
+@pytest.mark.parametrize("kind", ["warc", "arc"])
+def test_cut_bodies_give_their_start_and_cost_the_page(
+    tmp_path: Path, content: bytes, headers: tuple[str, ...], kind: str
+) -> None:
+    if kind == "warc":
         response = read_response(http(content, *headers))
-        assert response is not None and response.body and BODY.startswith(response.body)
+        assert response is not None and response.cut
+        assert response.body and BODY.startswith(response.body)
+    form, name = (record, "a.warc.gz") if kind == "warc" else (arc, "a.arc.gz")
+    damaged, whole = (
+        form("http://e.org/1", http(content, *headers)),
+        form("http://e.org/2", http(BODY)),
+    )
+    found, funnel = read(tmp_path, members(damaged, whole), name)
+    assert [page.uri[-1] for page in found] == ["2"]
+    assert rejected(funnel, "read") == {"truncated body": 1}
 
 
 def test_bodies_of_nothing_readable() -> None:
