@@ -34,12 +34,14 @@ from tasks.corpus.sources import (
     bigquery,
     books,
     c4,
+    commoncrawl,
     damage,
     github,
     responses,
     stackexchange,
     wikipedia,
 )
+from tests.tasks.corpus.crawl import arc, http, record, wet
 
 # Compresses little, so that a damaged byte lies inside every packed file.
 NOISE = " ".join(str(number * 7919 % 10_007) for number in range(6000))
@@ -80,6 +82,10 @@ def posts_7z() -> bytes:
     return packed.getvalue()
 
 
+def page() -> bytes:
+    return record("http://e.org/1", http(f"<html><body><p>{NOISE}</p></body></html>".encode()))
+
+
 def parquet() -> bytes:
     packed = io.BytesIO()
     rows = [{"content": NOISE, "path": "a.py", "license": "mit"}]
@@ -108,6 +114,11 @@ FILES: dict[str, tuple[Any, Callable[[], bytes]]] = {
     "c.zip": (books, lambda: zipped({"a.txt": BOOK})),
     "a.json": (c4, lambda: LINE),
     "b.json.gz": (c4, lambda: gzip.compress(LINE)),
+    "a.warc": (commoncrawl, page),
+    "b.warc.gz": (commoncrawl, lambda: gzip.compress(page())),
+    "c.warc.wet.gz": (commoncrawl, lambda: gzip.compress(wet("http://e.org/1", NOISE))),
+    "d.arc.gz": (commoncrawl, lambda: gzip.compress(arc("http://e.org/1", http(BOOK)))),
+    "e.warc.gz": (c4, lambda: gzip.compress(page())),
     "a.org.7z": (stackexchange, posts_7z),
     "b.org/Posts.xml": (stackexchange, lambda: b"<posts>" + NOISE.encode()),
     "c.jsonl.gz": (stackexchange, lambda: gzip.compress(LINE)),
