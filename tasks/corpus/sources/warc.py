@@ -297,6 +297,9 @@ class _Stream:
         assert after is not None
         if after.end() == len(self._data) or self._form.begin.match(self._data, after.end()):
             return True
+        # A gzip member begins there: what is in it may be damaged and begin as nothing does.
+        if any(place <= begins <= after.end() for begins, _ in self._members):
+            return True
         return self._form.after.match(self._data, place) is not None
 
     def resynchronise(self, beyond: int = 0) -> bool:

@@ -96,6 +96,19 @@ def test_corrupt_member_costs_itself(tmp_path: Path, broken: bytes) -> None:
     assert {offset for offset, _ in lost(found)} == {place}
 
 
+@pytest.mark.parametrize("form", [WARC, ARC])
+def test_member_that_begins_as_nothing_does_costs_itself(tmp_path: Path, form: Format) -> None:
+    """Found by fuzzing: the record before an ARC's was taken for one of a wrong length."""
+    pages = PAGES if form is WARC else [
+        arc(f"http://e.org/{number}", http(noise.encode())) for number, noise in enumerate(NOISE)
+    ]  # fmt: skip
+    packed = [gzip.compress(one, mtime=0) for one in pages]
+    packed[2] = gzip.compress(b"\0" + pages[2][1:], mtime=0)
+    found = read(tmp_path, b"".join(packed), form)
+    assert numbers(found) == [0, 1, 3, 4, 5]
+    assert lost(found) == [(len(packed[0]) + len(packed[1]), form.reason)]
+
+
 def test_truncated_gzip_keeps_what_came_before(tmp_path: Path) -> None:
     found = read(tmp_path, b"".join(PACKED)[:-60])
     place = sum(map(len, PACKED[:5]))
