@@ -1,10 +1,11 @@
-"""The real crawl files, C4 lines and forums with damage in them: counted, and nothing else lost."""
+"""The real dumps with damage in them: it is counted, and nothing else is lost."""
 
 from __future__ import annotations
 
 import gzip
 import io
 import itertools
+import tarfile
 import time
 import zlib
 from collections import Counter
@@ -23,7 +24,7 @@ from tasks.corpus.documents import Document
 from tasks.corpus.funnel import Funnel
 from tasks.corpus.parameters import CorpusParameters
 from tasks.corpus.rules.web import ExtractionRules
-from tasks.corpus.sources import c4, commoncrawl, stackexchange
+from tasks.corpus.sources import arxiv, c4, commoncrawl, stackexchange
 from tasks.corpus.sources.pages import pages
 from tests.tasks.corpus.test_github_archives import CHANGES, changed
 
@@ -189,3 +190,80 @@ def test_forums(arriero_data: Path, tmp_path: Path, kind: str) -> None:
         assert len(found) >= len(whole) - 2
 
     check()
+
+
+@lru_cache(maxsize=1)
+def papers(archive: Path) -> list[tuple[str, bytes]]:
+    """Name and packed paper of every member of the bulk archive."""
+    with tarfile.open(archive) as bulk:
+        files = [member for member in bulk if member.isfile()]
+        found = [(member.name, bulk.extractfile(member)) for member in files]
+        return [(name, packed.read()) for name, packed in found if packed is not None]
+
+
+def bulk_of(members: list[tuple[str, bytes]]) -> bytes:
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w") as bulk:
+        for name, data in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            bulk.addfile(info, io.BytesIO(data))
+    return made.getvalue()
+
+
+@FUZZ
+@given(st.data(), CHANGES, st.sampled_from(["archive", "packed", "unpacked"]))
+def test_papers(
+    arriero_data: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject,
+    changes: list[Change], where: str,
+) -> None:  # fmt: skip
+    """Damage to the archive, to a paper's gzip, to the tar or the LaTeX in it."""
+    every = papers(arriero_data / "corpus/arxiv/derived/open_src_001.tar")
+    small = [member for member in every if len(member[1]) < 40_000]
+    assert len(small) > 3
+    chosen = data.draw(st.lists(st.sampled_from(small), min_size=2, max_size=3, unique=True))
+    folder = tmp_path_factory.mktemp("arxiv")
+    if where == "archive":
+        read(arxiv, folder, "a.tar", changed(bulk_of(chosen), changes))
+        return
+    name, packed = chosen[0]
+    damaged = changed(packed, changes) if where == "packed" else changed_inside(packed, changes)
+    found, _ = read(arxiv, folder, "a.tar", bulk_of([(name, damaged), *chosen[1:]]))
+    others, _ = read(arxiv, folder, "a.tar", bulk_of(chosen[1:]))
+    texts = [document.text for document in found]
+    assert all(document.text in texts for document in others)
+
+
+def changed_inside(packed: bytes, changes: list[Change]) -> bytes:
+    unpacked = gzip.decompress(packed) if packed[:2] == b"\x1f\x8b" else packed
+    return gzip.compress(changed(unpacked, changes), 1, mtime=0)
+
+
+@FUZZ
+@given(st.data(), CHANGES, CHANGES)
+def test_folders_of_papers(
+    arriero_data: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject,
+    changes: list[Change], others: list[Change],
+) -> None:  # fmt: skip
+    """Loose files of which one is damaged, and a package made of another's preamble."""
+    root = arriero_data / "corpus/arxiv/open/ethereum-research"
+    source = data.draw(st.sampled_from(sorted(path for path in root.iterdir() if path.is_dir())))
+    folder = tmp_path_factory.mktemp("folder")
+    names = sorted(path.name for path in source.glob("*.tex"))
+    victim = data.draw(st.sampled_from(names))
+    for name in names:
+        whole = (source / name).read_bytes()
+        written = changed(whole, changes) if name == victim else whole
+        (folder / name).write_bytes(
+            written.replace(b"\\begin{document}", b"\\usepackage{own}\n\\begin{document}")
+        )
+    preamble = (source / victim).read_bytes().partition(b"\\begin{document}")[0]
+    (folder / "own.sty").write_bytes(changed(preamble, others))
+    files = [*names, "own.sty"]
+    funnel = Funnel("arxiv")
+    began = time.process_time()
+    documents = list(arxiv.read(folder, files, CorpusParameters(workers=1), funnel))
+    assert time.process_time() - began < SLOW
+    check_chain(funnel.rows(), {"documents": len(documents)})
+    for document in documents:
+        document.text.encode()
