@@ -14,11 +14,18 @@ fewer, larger matrix products. `model/weights.py` splits them for the Hugging Fa
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import (
+    CheckpointPolicy,
+    checkpoint,
+    create_selective_checkpoint_contexts,
+    noop_context_fn,
+)
 
 from model.cache import KVCache
 from model.config import ModelConfig
@@ -126,8 +133,24 @@ class SwiGLU(nn.Module):
         return self.down(F.silu(gate_BTF) * up_BTF)
 
 
+Recompute = Literal["none", "selective", "full"]
+
+
+def _policy(context: Any, operation: Any, *_: Any, **__: Any) -> CheckpointPolicy:
+    kept = operation is torch.ops.aten.mm.default
+    return CheckpointPolicy.MUST_SAVE if kept else CheckpointPolicy.PREFER_RECOMPUTE
+
+
+def _keep_linear_outputs() -> Any:
+    return create_selective_checkpoint_contexts(_policy)
+
+
 class Block(nn.Module):
-    """One decoder block; normalisation before each sub-layer, as in GPT-3."""
+    """One decoder block; normalisation before each sub-layer, as in GPT-3.
+
+    recompute: what the backward pass computes again instead of keeping it: nothing; all but the
+    outputs of linear layers (paper, section 2.4); all but the block's input.
+    """
 
     def __init__(self, config: ModelConfig):
         super().__init__()
@@ -136,7 +159,18 @@ class Block(nn.Module):
         self.ffn_norm = RMSNorm(config.dim, config.norm_eps)
         self.ffn = SwiGLU(config)
 
+        self.recompute: Recompute = "none"
+
     def forward(self, x_BTD: Tensor, step: Step, layer: int) -> Tensor:
+        if self.recompute == "none" or not torch.is_grad_enabled():
+            return self._forward(x_BTD, step, layer)
+        kept = _keep_linear_outputs if self.recompute == "selective" else noop_context_fn
+        y_BTD: Tensor = checkpoint(
+            self._forward, x_BTD, step, layer, use_reentrant=False, context_fn=kept
+        )
+        return y_BTD
+
+    def _forward(self, x_BTD: Tensor, step: Step, layer: int) -> Tensor:
         x_BTD = x_BTD + self.attention(self.attention_norm(x_BTD), step, layer)
         return x_BTD + self.ffn(self.ffn_norm(x_BTD))
 
@@ -155,25 +189,36 @@ class Llama(nn.Module):
         if config.tied_embeddings:
             self.output.weight = self.embedding.weight
 
-    @torch.no_grad()
-    def init_weights(self, seed: int) -> None:
-        """Normal(0, 0.02), norms 1; the two projections that write into the residual stream are
-        divided by sqrt(2 * layers), so its variance does not grow with depth (GPT-2). LLaMA's own
-        initialisation is not published.
+    def initial_values(self, seed: int) -> Iterator[tuple[str, Tensor]]:
+        """Name and value of every parameter, in order: normal(0, 0.02), norms 1; the two
+        projections that write into the residual stream are divided by sqrt(2 * layers), so its
+        variance does not grow with depth (GPT-2). LLaMA's own initialisation is not published.
 
-        Drawn in float32 on the CPU by a generator of its own: the same weights for the same seed
-        on every device, and no effect on the global generators.
+        Drawn in float32 on the CPU by a generator of its own, from the shapes alone: the same for
+        the same seed on every device and however the model is sharded, and no effect on the global
+        generators.
         """
         generator = torch.Generator().manual_seed(seed)
         for name, parameter in self.named_parameters():
+            value = torch.ones(parameter.shape, device="cpu")
+            if parameter.ndim > 1:
+                residual = name.endswith(("attention.out.weight", "ffn.down.weight"))
+                std = 0.02 / math.sqrt(2 * self.config.layers) if residual else 0.02
+                value.normal_(0.0, std, generator=generator)
+            yield name, value
+
+    @torch.no_grad()
+    def init_weights(self, seed: int) -> None:
+        """Take the initial values.
+
+        Raises:
+            ValueError: a parameter has no memory (the meta device).
+        """
+        for name, value in self.initial_values(seed):
+            parameter = self.get_parameter(name)
             if parameter.is_meta:
                 raise ValueError(f"{name} is on the meta device: call to_empty(device=...) first")
-            if parameter.ndim == 1:
-                parameter.fill_(1.0)
-                continue
-            residual = name.endswith(("attention.out.weight", "ffn.down.weight"))
-            std = 0.02 / math.sqrt(2 * self.config.layers) if residual else 0.02
-            parameter.copy_(torch.empty(parameter.shape).normal_(0.0, std, generator=generator))
+            parameter.copy_(value)
 
     def hidden(
         self,

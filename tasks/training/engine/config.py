@@ -51,7 +51,8 @@ class Fault(BaseModel):
     """A fault that tests inject; refused unless the environment has ARRIERO_TEST_FAULTS=1.
 
     kill_at_step: SIGKILL to every rank's own process right before this optimizer step commits.
-    kill_in_save: SIGKILL of rank 0 inside the save of this step, at ``save_point``.
+    kill_in_save: SIGKILL of ``kill_rank`` (None: 0) inside the save of this step, at
+        ``save_point``; with ``fail_save`` the disk is full there instead.
     kill_in_final: SIGKILL of rank 0 while it writes ``final/``, at this point.
     nan_at: data batches whose gradient is made NaN on ``nan_rank`` only.
     sleep_per_step: seconds, so that a test has time to send a signal.
@@ -65,7 +66,10 @@ class Fault(BaseModel):
     kill_at_step: int | None = None
     kill_rank: int | None = None
     kill_in_save: int | None = None
-    save_point: Literal["files", "manifest", "rename", "prune", "pruned"] = "files"
+    fail_save: bool = False
+    save_point: Literal[
+        "begun", "file", "files", "manifest", "rename", "prune", "pruned"
+    ] = "files"
     kill_in_final: Literal["weights", "summary", "aside", "rename"] | None = None
     nan_at: tuple[int, ...] = ()
     nan_rank: int = 0
@@ -95,6 +99,10 @@ class EngineConfig(BaseModel):
     seed: int = Field(0, ge=0)
     precision: Literal["fp32", "bf16"] = "fp32"
     device: Literal["cpu", "cuda"] = "cpu"
+    strategy: Literal["ddp", "fsdp", "hsdp"] = "ddp"  # model whole in each process, or in parts
+    shard: int = Field(1, gt=0)  # hsdp: processes that hold one copy of the model together
+    recompute: Literal["none", "selective", "full"] = "none"  # activations, in the backward pass
+    compile: bool = False  # torch.compile of each block
     mask_documents: bool = False
     optimizer: OptimizerConfig
     schedule: ScheduleConfig
@@ -104,6 +112,7 @@ class EngineConfig(BaseModel):
     max_rollbacks: int = Field(3, ge=0)
 
     checkpoint_every: int = Field(100, gt=0)  # steps
+    checkpoint_seconds: float | None = Field(None, gt=0)  # between temporary ones; None = none
     keep_last: int = Field(2, ge=2)
     keep_every: int = Field(0, ge=0)  # steps; 0 keeps none for good
     log_every: int = Field(1, gt=0)  # steps
@@ -123,8 +132,8 @@ class EngineConfig(BaseModel):
     def identity(self) -> dict[str, Any]:
         """What a checkpoint must agree on with the run that continues it.
 
-        World size, micro-batch and threads may change between attempts (the losses then agree to
-        2e-6, not to the bit).
+        World size, micro-batch, threads, and how the model is sharded, recomputed and compiled may
+        change between attempts (the losses then agree to 2e-6 in fp32, not to the bit).
         """
         chosen = {"mode", "model", "global_batch", "context", "seed", "steps", "precision"}
         chosen |= {"mask_documents", "optimizer", "schedule", "skip_batches"}
@@ -138,6 +147,14 @@ class EngineConfig(BaseModel):
                 f"global_batch {self.global_batch} is no multiple of micro_batch "
                 f"{self.micro_batch} x world {self.world}: choose one that is"
             )
+        if self.strategy == "hsdp" and (self.shard < 2 or self.world % self.shard):
+            problems.append(
+                f"strategy hsdp: shard {self.shard} must be 2 or more and divide world {self.world}"
+            )
+        if self.strategy != "hsdp" and self.shard != 1:
+            problems.append(f"shard {self.shard} is for strategy hsdp: leave it at 1")
+        if self.strategy != "ddp" and self.world == 1:
+            problems.append(f"strategy {self.strategy} shards over processes, world is 1")
         if self.context > self.model.context:
             problems.append(
                 f"context {self.context} is longer than the model's {self.model.context}"

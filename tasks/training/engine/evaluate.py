@@ -28,24 +28,36 @@ def validation_losses(
     *,
     rank: int,
     device: torch.device,
+    together: bool = False,
     stop_requested: Callable[[], bool] = lambda: False,
     beat: Callable[[], None] = lambda: None,
 ) -> dict[str, dict[str, float]]:
     """Source -> {"loss": nats per token, "perplexity", "tokens"}.
 
+    together: a forward pass needs all ranks (sharded models). A rank that has no batch left goes
+    through one that counts nothing.
+
     Raises:
         StopRequested: some rank's ``stop_requested`` became true.
     """
+    def scored(batch: Batch) -> float:
+        b = batch.to(device)
+        return float(
+            module(b.tokens_BT, b.targets_BT, b.mask_BT, b.segment_ids_BT, b.positions_BT)
+        )
+
     sums: dict[str, torch.Tensor] = {}
+    index, batch = -1, None
     for index, (source, batch) in enumerate(_batches(config)):
         total = sums.setdefault(source, torch.zeros(2, dtype=torch.float64))
         if index % config.world == rank:
-            b = batch.to(device)
-            loss = module(b.tokens_BT, b.targets_BT, b.mask_BT, b.segment_ids_BT, b.positions_BT)
-            total += torch.tensor([float(loss), float(batch.mask_BT.sum())], dtype=torch.float64)
+            values = [scored(batch), float(batch.mask_BT.sum())]
+            total += torch.tensor(values, dtype=torch.float64)
         beat()
         if index % config.world == config.world - 1:
             stop_together(stop_requested(), device)
+    if together and batch is not None and index % config.world < rank:  # of the last, begun round
+        scored(batch)
     stop_together(stop_requested(), device)
     results = {}
     for source, total in sums.items():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import time
 from collections.abc import Callable
 
 from tasks.training.engine.config import FAULTS_ALLOWED, ConfigError, EngineConfig, Fault
+from tasks.training.engine.pieces import local
 from tasks.training.engine.state import TrainState
 
 
@@ -31,9 +33,8 @@ class Faults:
     def poison_gradients(self, state: TrainState, rank: int) -> None:
         """Make this rank's gradient NaN when its data batch is one of the configured ones."""
         if rank == self._fault.nan_rank and state.data_batch() in self._fault.nan_at:
-            first = next(p for p in state.model.parameters() if p.grad is not None)
-            assert first.grad is not None
-            first.grad.view(-1)[0] = float("nan")
+            held = (local(p.grad)[0] for p in state.model.parameters() if p.grad is not None)
+            next(part for part in held if part.numel()).view(-1)[0] = float("nan")
 
     def before_commit(self, state: TrainState, rank: int) -> None:
         """Kill, hang or slow down right before the optimizer changes the weights."""
@@ -57,11 +58,16 @@ class Faults:
         if self._fault.kill_in_final == point:
             self._kill()
 
-    def in_save(self, step: int) -> Callable[[str], None]:
-        """Hook of checkpoint.save and prune for the save after ``step`` steps."""
+    def in_save(self, step: int, rank: int) -> Callable[[str], None]:
+        """Hook of writing, committing and pruning for the save after ``step`` steps."""
+        fault = self._fault
 
         def hook(point: str) -> None:
-            if self._fault.kill_in_save == step and self._fault.save_point == point:
+            if fault.kill_in_save != step or rank != (fault.kill_rank or 0):
+                return
+            if fault.save_point == point:
+                if fault.fail_save:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "injected")
                 self._kill()
 
         return hook

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 
 from model.flops import flops_per_token
-from model.llama import Llama
 from model.weights import load_model
 from tasks.training.engine import checkpoint, distributed, final, locks
 from tasks.training.engine.config import ConfigError, EngineConfig
@@ -22,9 +21,10 @@ from tasks.training.engine.distributed import StopRequested
 from tasks.training.engine.evaluate import validation_losses
 from tasks.training.engine.faults import Faults
 from tasks.training.engine.guards import Diverged, Verdict, judge, skip_window
-from tasks.training.engine.loss import LossModule
 from tasks.training.engine.metrics import STARTING, RunLog
 from tasks.training.engine.optimizer import build_optimizer
+from tasks.training.engine.saver import Saver
+from tasks.training.engine.sharding import build_module, gathered, set_initial_weights
 from tasks.training.engine.state import TrainState
 from tasks.training.engine.step import StepResult, train_step
 
@@ -64,11 +64,21 @@ class Session:
         )
         self.order = order if order is not None else open_order(config)
         self.bos_id = _bos_id(config) if config.mask_documents else None
-        self.loss_module = LossModule(Llama(config.model))
-        self.wrapped = self.accelerator.prepare(self.loss_module)
+        self.loss_module, self.wrapped = build_module(config, self.accelerator)
         llama = self.loss_module.model
         self.state = TrainState(llama, build_optimizer(llama, config.optimizer))
+        self.saver = Saver(
+            self.checkpoints,
+            self.rank,
+            config.world,
+            keep_last=config.keep_last,
+            keep_every=config.keep_every,
+            hook=lambda step: self.faults.in_save(step, self.rank),
+            beat=self.log.beat,
+            clock=clock,
+        )
         self.saved_step = -1
+        self.saved_at = clock()
 
     # ---- the story ---------------------------------------------------------------------------
 
@@ -116,10 +126,12 @@ class Session:
             # steps are done again.
             if not self.state.streak:
                 self.save()
+            self.finish_saving()
             self.log.event("preempted", self.state.step)
             distributed.meet()
             return Outcome.PREEMPTED
         self.save()
+        self.finish_saving()
         self._write_final(validation)
         self.log.event("finished", self.state.step)
         distributed.meet()
@@ -139,6 +151,7 @@ class Session:
             config,
             stop_requested=self._stop_requested(),
             faults=self.faults,
+            votes=(*self.saver.votes, float(self._save_is_due_by_time())),
             beat=self.log.beat,
             interrupted=self._stop_requested,
         )
@@ -150,10 +163,14 @@ class Session:
             state.loss = result.loss
         else:
             self.log.event("step_skipped", state.step, data_batch=batch_number)
+        writing, failed, due = result.votes
+        self._settle_saving(writing, failed)
         if verdict is Verdict.ROLL_BACK:
             self._roll_back()
-        if verdict is Verdict.GOOD and state.step % config.checkpoint_every == 0:
-            self.save()
+        if verdict is Verdict.GOOD:
+            regular = state.step % config.checkpoint_every == 0
+            if regular or due:
+                self.save(temporary=not regular)
         if _due(state.step, config.validate_every) and state.step < config.steps:
             self._validate()
         return result
@@ -177,9 +194,9 @@ class Session:
         if newest < 0:
             self._initial_state()
         else:
-            saved, tensors = checkpoint.load(self.checkpoints / checkpoint.directory_name(newest))
-            self._check_identity(saved["identity"])
-            self.state.restore(saved["state"], tensors)
+            saved = checkpoint.Reader(self.checkpoints / checkpoint.directory_name(newest))
+            self._check_identity(saved.scalars["identity"])
+            self.state.restore(saved)
             if self.rank == 0:
                 print(f"continued from the checkpoint of step {newest}", flush=True)
         self.saved_step = newest
@@ -187,41 +204,50 @@ class Session:
         self.log.resume_at(self.state.step)
         self.log.beat()
 
-    def save(self) -> None:
-        """Publish a checkpoint of the present step (rank 0), then drop old ones."""
+    def save(self, *, temporary: bool = False) -> None:
+        """Begin to save the present step, unless its checkpoint is there."""
         step = self.state.step
         if step == self.saved_step:
             return
-        if self.rank == 0:
-            begun = self.clock()
-            checkpoint.save(
-                self.checkpoints,
-                step,
-                {"state": self.state.scalars(), "identity": self.config.identity},
-                self.state.tensors(),
-                hook=self.faults.in_save(step),
-                beat=self.log.beat,
-            )
-            checkpoint.prune(
-                self.checkpoints,
-                keep_last=self.config.keep_last,
-                keep_every=self.config.keep_every,
-                hook=self.faults.in_save(step),
-            )
-            self.log.event("checkpoint", step, seconds=self.clock() - begun)
-        self.saved_step = step
+        self.finish_saving()  # of an earlier step, should the store be so slow
+        scalars = {"state": self.state.scalars(), "identity": self.config.identity}
+        self.saver.begin(step, scalars, self.state.tensors(), temporary=temporary)
+        self.saved_step, self.saved_at = step, self.clock()
+
+    def finish_saving(self) -> None:
+        """Return when no checkpoint is under way on any rank."""
+        if self.saver.step is None:
+            return
+        self.saver.wait()
+        votes = torch.tensor(self.saver.votes, device=self.accelerator.device)
+        self._settle_saving(*distributed.sum_over_ranks(votes).tolist())
+
+    def _settle_saving(self, writing: float, failed: float) -> None:
+        saved = self.saver.settle(writing, failed)
+        if saved is None:
+            return
+        times = {"seconds": saved.seconds, "stalled_seconds": saved.stalled_seconds}
+        if saved.reason is None:
+            self.log.event("checkpoint", saved.step, **times)
+        else:
+            self.log.event("checkpoint_failed", saved.step, **times, reason=saved.reason)
+            print(f"no checkpoint of step {saved.step}: {saved.reason}", flush=True)
+
+    def _save_is_due_by_time(self) -> bool:
+        """Asked on every rank, but the first one's clock decides."""
+        seconds = self.config.checkpoint_seconds
+        return self.rank == 0 and seconds is not None and self.clock() - self.saved_at >= seconds
 
     def _initial_state(self) -> None:
         config, llama = self.config, self.loss_module.model
         if config.init_from is None:
-            llama.init_weights(config.seed)
+            set_initial_weights(llama, llama.initial_values(config.seed))
         else:
             base = load_model(config.init_from)
             if base.config != config.model:
                 raise ConfigError(f"{config.init_from} holds another model than run.json says")
-            llama.load_state_dict(base.state_dict())
-        blank = TrainState(llama, self.state.optimizer)
-        self.state.restore(blank.scalars(), {"model": blank.tensors()["model"], "optimizer": {}})
+            set_initial_weights(llama, base.named_parameters())
+        self.state.reset()
 
     def _check_identity(self, saved: dict[str, Any]) -> None:
         now = json.loads(json.dumps(self.config.identity))
@@ -235,6 +261,7 @@ class Session:
     def _roll_back(self) -> None:
         before = TrainState(self.state.model, self.state.optimizer, **self.state.scalars())
         self.log.event("rolling_back", before.step, data_batches=before.streak)
+        self.finish_saving()
         self.restore()
         try:
             skip_window(before, self.state, self.config)
@@ -250,7 +277,7 @@ class Session:
         do its first step with the first layout, and from three ranks on, another layout adds in
         another order: the last bit would tell that the run was interrupted.
         """
-        if self.config.world == 1:
+        if self.config.world == 1 or self.config.strategy != "ddp":
             return
         tokens_BT = torch.zeros((1, 8), dtype=torch.long, device=self.accelerator.device)
         self.wrapped(tokens_BT, tokens_BT, torch.ones_like(tokens_BT)).backward()
@@ -282,6 +309,7 @@ class Session:
         results = validation_losses(
             self.loss_module,
             self.config,
+            together=self.config.strategy != "ddp",
             rank=self.rank,
             device=self.accelerator.device,
             stop_requested=self._stop_requested,
@@ -293,6 +321,7 @@ class Session:
         return results
 
     def _write_final(self, validation: dict[str, dict[str, float]]) -> None:
+        model = gathered(self.loss_module.model, self.rank)
         if self.rank != 0:
             return
         summary = {
@@ -308,7 +337,7 @@ class Session:
             "world": self.config.world,
             "precision": self.config.precision,
         }
-        final.write(self.loss_module.model, summary, self.config.work, self.faults.in_final)
+        final.write(model, summary, self.config.work, self.faults.in_final)
 
 
 def _due(step: int, every: int) -> bool:

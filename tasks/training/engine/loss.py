@@ -34,7 +34,8 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         wanted: bool,
     ) -> torch.Tensor:
         grad_x_ND = torch.empty_like(x_ND) if wanted else None
-        grad_weight_VD = torch.zeros_like(weight_VD) if wanted else None
+        grad_weight_VD = torch.zeros_like(weight_VD, dtype=torch.float32) if wanted else None
+        mixed = torch.is_autocast_enabled(x_ND.device.type) or weight_VD.dtype != torch.float32
         loss = torch.zeros((), dtype=torch.float32, device=x_ND.device)
         size = max(CHUNK_LOGITS // weight_VD.shape[0], 16)
         for start in range(0, x_ND.shape[0], size):
@@ -46,12 +47,14 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
                 dlogits_CV = logp_CV.exp_()
                 dlogits_CV.scatter_add_(1, target_C1, dlogits_CV.new_full(target_C1.shape, -1.0))
                 dlogits_CV *= mask_C[:, None]
+                dlogits_CV = dlogits_CV.to(weight_VD.dtype)
                 grad_x_ND[chunk] = dlogits_CV @ weight_VD
-                if torch.is_autocast_enabled(x_ND.device.type):
+                if mixed:  # chunks are added in fp32
                     grad_weight_VD += dlogits_CV.t() @ x_CD
                 else:
                     grad_weight_VD.addmm_(dlogits_CV.t(), x_CD)
         ctx.save_for_backward(grad_x_ND, grad_weight_VD)
+        ctx.weight_dtype = weight_VD.dtype
         return loss
 
     @staticmethod
@@ -59,7 +62,8 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         (scale,) = grad_outputs
         grad_x_ND, grad_weight_VD = ctx.saved_tensors
         # .to: the gradient keeps the dtype of its tensor (bf16 activations under autocast).
-        return grad_x_ND * scale.to(grad_x_ND.dtype), grad_weight_VD * scale, None, None, None
+        grad_weight_VD = (grad_weight_VD * scale).to(ctx.weight_dtype)
+        return grad_x_ND * scale.to(grad_x_ND.dtype), grad_weight_VD, None, None, None
 
 
 def summed_loss(

@@ -9,6 +9,8 @@ import torch
 from torch import nn
 
 from tasks.tokens.order import position_of_step
+from tasks.training.engine.checkpoint import Reader
+from tasks.training.engine.pieces import like, local
 
 Tensors = dict[str, torch.Tensor]
 
@@ -46,34 +48,44 @@ class TrainState:
         return {name: getattr(self, name) for name in names}
 
     def tensors(self) -> dict[str, Tensors]:
-        """File stem -> tensors. Tied weights appear once, under their first name."""
+        """File stem -> tensors, as they lie; tied weights appear once, under their first name."""
         optimizer: Tensors = {}
         for name, parameter in self.model.named_parameters():
             for key, value in self.optimizer.state.get(parameter, {}).items():
-                optimizer[f"{key}.{name}"] = value.detach().cpu()
-        weights = {n: p.detach().cpu() for n, p in self.model.named_parameters()}
+                optimizer[f"{key}.{name}"] = value.detach()
+        weights = {n: p.detach() for n, p in self.model.named_parameters()}
         return {"model": weights, "optimizer": optimizer}
 
     @torch.no_grad()
-    def restore(self, scalars: dict[str, Any], tensors: dict[str, Tensors]) -> None:
-        """Take over a checkpoint, in place.
+    def restore(self, saved: Reader) -> None:
+        """Take over a checkpoint, in place; this process reads its own pieces.
 
-        Values are copied into memory that torch allocated: kernels choose their vector path by
-        alignment, and a mapped file's alignment would change the last bit.
+        Raises:
+            ValueError: it is of a model with other tensors.
         """
-        for name, value in scalars.items():
+        for name, value in saved.scalars["state"].items():
             setattr(self, name, list(value) if isinstance(value, list) else value)
         parameters = dict(self.model.named_parameters())
-        if parameters.keys() != tensors["model"].keys():
-            different = sorted(parameters.keys() ^ tensors["model"].keys())
+        if parameters.keys() != set(saved.names("model")):
+            different = sorted(parameters.keys() ^ set(saved.names("model")))
             raise ValueError(f"checkpoint and model differ in the tensors {different[:5]}")
         for name, parameter in parameters.items():
-            parameter.copy_(tensors["model"][name])
+            held, piece = local(parameter)
+            held.copy_(saved.read("model", name, piece))
         self.optimizer.state.clear()
-        for full_name, value in tensors["optimizer"].items():
+        for full_name in saved.names("optimizer"):
             key, _, name = full_name.partition(".")
             parameter = parameters[name]
-            device = value.device if key == "step" and not parameter.is_cuda else parameter.device
-            held = torch.empty_like(value, device=device)
-            held.copy_(value)
-            self.optimizer.state[parameter][key] = held
+            if saved.shape("optimizer", full_name):
+                held, piece = local(parameter)
+                value = like(parameter, saved.read("optimizer", full_name, piece).to(held.device))
+            else:  # the count of steps: fused kernels want it beside a GPU's parameters
+                value = saved.read("optimizer", full_name)
+                value = value.to(parameter.device) if parameter.is_cuda else value
+            self.optimizer.state[parameter][key] = value
+
+    def reset(self) -> None:
+        """As before the first step, but for the weights."""
+        for name, value in TrainState(self.model, self.optimizer).scalars().items():
+            setattr(self, name, value)
+        self.optimizer.state.clear()

@@ -9,7 +9,6 @@ ranks hold different numbers of targets. Means of means do: measured, 2e-2 in th
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ from tasks.training.engine.data import Batch
 from tasks.training.engine.distributed import StopRequested, stop_together, sum_over_ranks
 from tasks.training.engine.faults import Faults
 from tasks.training.engine.schedule import learning_rate
+from tasks.training.engine.sharding import clip_gradients, reducing
 from tasks.training.engine.state import TrainState
 
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ class StepResult:
     """What one step did; equal on all ranks.
 
     loss: mean over the global batch's targets, nats per token. applied: False when the numbers
-    were not finite and no rank changed its weights. stop: a rank was asked to stop.
+    were not finite and no rank changed its weights. stop: a rank was asked to stop. votes: the
+    sums of what the ranks gave.
     """
 
     loss: float
@@ -40,6 +41,7 @@ class StepResult:
     tokens: int
     applied: bool
     stop: bool
+    votes: tuple[float, ...] = ()
 
 
 def train_step(
@@ -51,11 +53,13 @@ def train_step(
     *,
     stop_requested: bool,
     faults: Faults,
+    votes: tuple[float, ...] = (),
     beat: Callable[[], None] = lambda: None,
     interrupted: Callable[[], bool] = lambda: False,
 ) -> StepResult:
     """One optimizer step over this rank's micro-batches; advances ``state.step``.
 
+    votes: numbers of this rank that are added over the ranks on the way.
     beat: called after each micro-batch, a sign of life within long steps. interrupted: asked
     between micro-batches, on all ranks together: a step may be longer than the time to stop.
 
@@ -77,7 +81,7 @@ def train_step(
     loss_sum = torch.zeros((), dtype=torch.float64, device=device)
     for index, batch in enumerate(micro_batches):
         last = index == len(micro_batches) - 1
-        with nullcontext() if last else accelerator.no_sync(module):  # reduce once, at the end
+        with reducing(module, last):  # once, at the end
             b = batch.to(device)
             loss = module(b.tokens_BT, b.targets_BT, b.mask_BT, b.segment_ids_BT, b.positions_BT)
             # DDP averages over ranks and backward() divides by accum: undo both, divide by n.
@@ -93,11 +97,12 @@ def train_step(
                 raise
     faults.poison_gradients(state, accelerator.process_index)
 
-    grad_norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.optimizer.clip)
+    grad_norm = clip_gradients(state.model, config.optimizer.clip)
     # One reduction settles the loss, and decides for all ranks together whether to step or stop.
-    flags = [0.0 if torch.isfinite(loss_sum + grad_norm) else 1.0, float(stop_requested)]
+    finite = torch.isfinite(loss_sum + grad_norm)
+    flags = [0.0 if finite else 1.0, float(stop_requested), *votes]
     verdict = torch.stack([loss_sum, *torch.tensor(flags, dtype=torch.float64, device=device)])
-    total, bad, stop = sum_over_ranks(verdict).tolist()
+    total, bad, stop, *counted = sum_over_ranks(verdict).tolist()
     faults.before_commit(state, accelerator.process_index)
 
     if bad == 0:
@@ -107,8 +112,9 @@ def train_step(
     state.optimizer.zero_grad(set_to_none=True)
     state.step += 1
     state.tokens += n_global
+    loss = total / max(n_global, 1)
     return StepResult(
-        total / max(n_global, 1), float(grad_norm), rate, n_global, bad == 0, stop > 0
+        loss, float(grad_norm), rate, n_global, bad == 0, stop > 0, tuple(counted)
     )
 
 

@@ -127,7 +127,7 @@ def test_half_deleted_checkpoint_is_none(
     tokens: Path, tmp_path: Path, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def half(path: Path) -> None:
-        (path / "model.safetensors").unlink()
+        (path / "model-00000.safetensors").unlink()
         raise Killed
 
     with monkeypatch.context() as patch, pytest.raises(Killed):

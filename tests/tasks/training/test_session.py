@@ -143,7 +143,7 @@ def test_damaged_newest_checkpoint_is_reported_and_walked_back_from(
 ) -> None:
     whole = weights(run(tokens, tmp_path / "run"))
     newest = sorted((tmp_path / "run" / "checkpoints").glob("step-*"))[-1]
-    path = newest / "optimizer.safetensors"
+    path = newest / "optimizer-00000.safetensors"
     damaged = bytearray(path.read_bytes())
     damaged[len(damaged) // 2] ^= 4
     path.write_bytes(damaged)
@@ -152,7 +152,7 @@ def test_damaged_newest_checkpoint_is_reported_and_walked_back_from(
     names = [event["event"] for event in events(tmp_path / "run")]
     assert "checkpoint_refused" in names and "resumed" in names
     refused = next(e for e in events(tmp_path / "run") if e["event"] == "checkpoint_refused")
-    assert "optimizer.safetensors" in refused["reason"]
+    assert "optimizer-00000.safetensors" in refused["reason"]
 
 
 def test_single_bad_step_is_skipped_by_leaving_the_weights_alone(
