@@ -55,6 +55,7 @@ class Fault(BaseModel):
         ``save_point``; with ``fail_save`` the disk is full there instead.
     kill_in_final: SIGKILL of rank 0 while it writes ``final/``, at this point.
     nan_at: data batches whose gradient is made NaN on ``nan_rank`` only.
+    spike_at: data batches whose gradient ``nan_rank`` makes 1000 times as large.
     sleep_per_step: seconds, so that a test has time to send a signal.
     sleep_per_pass: seconds that each micro-batch takes longer.
     sleep_in_final: seconds that rank 0 takes longer to write ``final/``.
@@ -73,6 +74,7 @@ class Fault(BaseModel):
     kill_in_final: Literal["weights", "summary", "aside", "rename"] | None = None
     nan_at: tuple[int, ...] = ()
     nan_rank: int = 0
+    spike_at: tuple[int, ...] = ()
     sleep_per_step: float = 0.0
     sleep_per_pass: float = 0.0
     sleep_in_final: float = 0.0
@@ -108,7 +110,8 @@ class EngineConfig(BaseModel):
     schedule: ScheduleConfig
 
     skip_batches: tuple[int, ...] = ()  # data batches never trained on
-    max_bad_steps: int = Field(3, gt=0)  # consecutive non-finite steps before the roll-back
+    spike_sigmas: float = Field(6.0, ge=0)  # loss or gradient norm above the mean of the last 128
+    max_bad_steps: int = Field(3, gt=0)  # consecutive bad steps before the roll-back
     max_rollbacks: int = Field(3, ge=0)
 
     checkpoint_every: int = Field(100, gt=0)  # steps
@@ -136,7 +139,7 @@ class EngineConfig(BaseModel):
         change between attempts (the losses then agree to 2e-6 in fp32, not to the bit).
         """
         chosen = {"mode", "model", "global_batch", "context", "seed", "steps", "precision"}
-        chosen |= {"mask_documents", "optimizer", "schedule", "skip_batches"}
+        chosen |= {"mask_documents", "optimizer", "schedule", "skip_batches", "spike_sigmas"}
         return self.model_dump(mode="json", include=chosen)
 
     @model_validator(mode="after")

@@ -31,10 +31,16 @@ class Faults:
         self._kill = kill
 
     def poison_gradients(self, state: TrainState, rank: int) -> None:
-        """Make this rank's gradient NaN when its data batch is one of the configured ones."""
-        if rank == self._fault.nan_rank and state.data_batch() in self._fault.nan_at:
-            held = (local(p.grad)[0] for p in state.model.parameters() if p.grad is not None)
+        """Make this rank's gradient NaN, or far too large, at the configured data batches."""
+        fault, batch = self._fault, state.data_batch()
+        if rank != fault.nan_rank or batch not in (*fault.nan_at, *fault.spike_at):
+            return
+        held = [local(p.grad)[0] for p in state.model.parameters() if p.grad is not None]
+        if batch in fault.nan_at:
             next(part for part in held if part.numel()).view(-1)[0] = float("nan")
+        else:
+            for part in held:
+                part *= 1000
 
     def before_commit(self, state: TrainState, rank: int) -> None:
         """Kill, hang or slow down right before the optimizer changes the weights."""

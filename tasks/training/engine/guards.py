@@ -1,4 +1,4 @@
-"""What happens when a step's numbers are not finite: skip, count, roll back, give up.
+"""What happens when a step's numbers are not finite or leap: skip, count, roll back, give up.
 
 The decision is made on reduced numbers, so every rank makes the same one. It depends on the state
 alone, so a run that is killed in between decides the same again after it resumed.
@@ -6,14 +6,35 @@ alone, so a run that is killed in between decides the same again after it resume
 
 from __future__ import annotations
 
+import statistics
 from enum import Enum
 
 from tasks.training.engine.config import EngineConfig
 from tasks.training.engine.state import TrainState
 
 
+WINDOW = 128  # applied steps that a loss or gradient norm is compared with (as in OLMo-core)
+
+
 class Diverged(RuntimeError):
-    """The loss stays non-finite although bad data was skipped several times."""
+    """The numbers stay bad although bad data was skipped several times."""
+
+
+def leaps(history: list[float], value: float, sigmas: float) -> bool:
+    """Whether ``value`` is more than ``sigmas`` deviations above the mean of the last steps.
+
+    False while fewer than half a window is known, and with ``sigmas`` 0. Only upwards: what falls
+    is training.
+    """
+    if not sigmas or len(history) < WINDOW // 2:
+        return False
+    mean = statistics.fmean(history)
+    return value > mean + sigmas * statistics.pstdev(history, mean)
+
+
+def remember(history: list[float], value: float) -> list[float]:
+    """The window with an applied step's value."""
+    return [*history, value][-WINDOW:]
 
 
 class Verdict(Enum):
@@ -45,9 +66,9 @@ def skip_window(before: TrainState, restored: TrainState, config: EngineConfig) 
     rollbacks = before.rollbacks + 1
     if rollbacks > config.max_rollbacks:
         raise Diverged(
-            f"{len(before.streak)} steps in a row without a finite loss or gradient at step "
-            f"{before.step}, after {before.rollbacks} roll-backs: lower the learning rate, or "
-            f"look at data batches {before.streak}"
+            f"{len(before.streak)} steps in a row whose loss or gradient was not finite or leapt, "
+            f"at step {before.step}, after {before.rollbacks} roll-backs: lower the learning rate, "
+            f"or look at data batches {before.streak}"
         )
     restored.skipped = sorted({*restored.skipped, *before.skipped, *before.streak})
     restored.streak = []

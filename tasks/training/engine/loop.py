@@ -162,7 +162,8 @@ class Session:
         if verdict is Verdict.GOOD:
             state.loss = result.loss
         else:
-            self.log.event("step_skipped", state.step, data_batch=batch_number)
+            why = result.reason
+            self.log.event("step_skipped", state.step, data_batch=batch_number, reason=why)
         writing, failed, due = result.votes
         self._settle_saving(writing, failed)
         if verdict is Verdict.ROLL_BACK:

@@ -25,7 +25,8 @@ class TrainState:
     step: optimizer steps done (skipped ones count: they used up their learning rate).
     tokens: target tokens of those steps.
     skipped: data batches that are passed over, sorted; grows at a roll-back.
-    streak: data batches of the present run of consecutive non-finite steps.
+    streak: data batches of the present run of consecutive bad steps.
+    losses, norms: of the last applied steps, for the guards.
     """
 
     model: nn.Module
@@ -37,6 +38,8 @@ class TrainState:
     bad_steps: int = 0
     rollbacks: int = 0
     loss: float | None = None
+    losses: list[float] = field(default_factory=list)
+    norms: list[float] = field(default_factory=list)
 
     def data_batch(self) -> int:
         """Which batch of the order the next step trains on: the step, skips passed over."""
@@ -45,7 +48,7 @@ class TrainState:
     def scalars(self) -> dict[str, Any]:
         """Everything but tensors, as JSON values."""
         names = ("step", "tokens", "skipped", "streak", "bad_steps", "rollbacks", "loss")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in (*names, "losses", "norms")}
 
     def tensors(self) -> dict[str, Tensors]:
         """File stem -> tensors, as they lie; tied weights appear once, under their first name."""

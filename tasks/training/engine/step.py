@@ -8,6 +8,7 @@ ranks hold different numbers of targets. Means of means do: measured, 2e-2 in th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from tasks.training.engine.config import EngineConfig
 from tasks.training.engine.data import Batch
 from tasks.training.engine.distributed import StopRequested, stop_together, sum_over_ranks
 from tasks.training.engine.faults import Faults
+from tasks.training.engine.guards import leaps, remember
 from tasks.training.engine.schedule import learning_rate
 from tasks.training.engine.sharding import clip_gradients, reducing
 from tasks.training.engine.state import TrainState
@@ -31,7 +33,7 @@ class StepResult:
     """What one step did; equal on all ranks.
 
     loss: mean over the global batch's targets, nats per token. applied: False when the numbers
-    were not finite and no rank changed its weights. stop: a rank was asked to stop. votes: the
+    were bad and no rank changed its weights; reason tells which and how. stop: a rank was asked to stop. votes: the
     sums of what the ranks gave.
     """
 
@@ -39,9 +41,13 @@ class StepResult:
     grad_norm: float
     learning_rate: float
     tokens: int
-    applied: bool
+    reason: str | None
     stop: bool
     votes: tuple[float, ...] = ()
+
+    @property
+    def applied(self) -> bool:
+        return self.reason is None
 
 
 def train_step(
@@ -99,23 +105,30 @@ def train_step(
 
     grad_norm = clip_gradients(state.model, config.optimizer.clip)
     # One reduction settles the loss, and decides for all ranks together whether to step or stop.
-    finite = torch.isfinite(loss_sum + grad_norm)
-    flags = [0.0 if finite else 1.0, float(stop_requested), *votes]
-    verdict = torch.stack([loss_sum, *torch.tensor(flags, dtype=torch.float64, device=device)])
-    total, bad, stop, *counted = sum_over_ranks(verdict).tolist()
+    norm, sigmas = float(grad_norm), config.spike_sigmas
+    wrong = [not math.isfinite(float(loss_sum) + norm), leaps(state.norms, norm, sigmas)]
+    flags = torch.tensor([*wrong, stop_requested, *votes], dtype=torch.float64, device=device)
+    verdict = sum_over_ranks(torch.cat([loss_sum[None], flags]))
+    total, infinite, steep, stop, *counted = verdict.tolist()
+    loss = total / max(n_global, 1)
+    reason = None
+    if infinite:
+        reason = "the loss or the gradient is not finite"
+    elif steep:
+        reason = f"the gradient norm leaps to {norm:.4g}"
+    elif leaps(state.losses, loss, sigmas):
+        reason = f"the loss leaps to {loss:.4g}"
     faults.before_commit(state, accelerator.process_index)
 
-    if bad == 0:
+    if reason is None:
+        state.losses, state.norms = remember(state.losses, loss), remember(state.norms, norm)
         for group in state.optimizer.param_groups:
             group["lr"] = rate
         state.optimizer.step()
     state.optimizer.zero_grad(set_to_none=True)
     state.step += 1
     state.tokens += n_global
-    loss = total / max(n_global, 1)
-    return StepResult(
-        loss, float(grad_norm), rate, n_global, bad == 0, stop > 0, tuple(counted)
-    )
+    return StepResult(loss, norm, rate, n_global, reason, stop > 0, tuple(counted))
 
 
 def hash_seed(seed: int, step: int, rank: int) -> int:
