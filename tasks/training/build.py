@@ -140,6 +140,12 @@ def resolve(parameters: TrainingParameters, **run: Any) -> EngineConfig:
         "seed",
         "precision",
         "device",
+        "strategy",
+        "shard",
+        "recompute",
+        "compile",
+        "spike_sigmas",
+        "checkpoint_seconds",
         "max_bad_steps",
         "max_rollbacks",
         "checkpoint_every",
@@ -207,18 +213,51 @@ def train(
     timing = {**timings(context.work), "mfu_formula": formula}
     atomic_write_json(context.logs / "training.json", timing)
     summary = read_summary(context.out)
+    layouts = sessions(context.work)
     if summary["bad_steps"] or summary["rollbacks"]:
         notes.append(
-            f"{summary['bad_steps']} steps were skipped because their numbers were not finite; "
+            f"{summary['bad_steps']} steps were skipped because their numbers were bad; "
             f"{summary['rollbacks']} roll-backs, batches passed over: {summary['skipped_batches']}"
         )
     names = ("steps", "tokens", "parameters", "bad_steps", "rollbacks", "world")
     return StageResult(
         counts={name: summary[name] for name in names},
         seeds={"seed": config.seed},
-        reproducibility="bit" if config.device == "cpu" else "numeric: loss within 1e-2",
+        reproducibility=reproducibility(config, layouts, notes),
         notes=notes,
     )
+
+
+def sessions(work: Path) -> list[dict[str, Any]]:
+    """How each session that the result rests on was laid out: its first step, processes, ...
+
+    A session that was taken back as a whole by the next one (it wrote no checkpoint) is left out.
+    """
+    found: list[dict[str, Any]] = []
+    for event in read_lines(work / "events.jsonl"):
+        if event["event"] in ("started", "resumed") and "layout" in event:
+            found = [session for session in found if session["step"] < event["step"]]
+            found.append({"step": max(event["step"], 0), **event["layout"]})
+    return found
+
+
+def reproducibility(config: EngineConfig, layouts: list[dict[str, Any]], notes: list[str]) -> str:
+    """The class of a result; a run that went on in another layout is noted with its steps."""
+    different = {
+        name
+        for name in (layouts[0] if layouts else ())
+        if len({str(session[name]) for session in layouts}) > 1
+    } - {"step", "recompute"}
+    if different:
+        said = "; ".join(
+            f"from step {session['step']} "
+            + ", ".join(f"{n} {session[n]}" for n in sorted(different))
+            for session in layouts
+        )
+        notes.append(f"the run went on in another layout: {said}")
+    if config.device != "cpu" or config.compile:
+        return "numeric: loss within 1e-2"
+    return "numeric: loss within 2e-6 over 20 steps of each change" if different else "bit"
 
 
 def decisions(lines: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:

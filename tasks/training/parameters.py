@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
-from pydantic.config import JsonDict
 
 from model.config import ModelConfig
 from model.presets import preset, preset_name
+from tasks.training.layout import NO_RECIPE, LayoutParameters
 
-NO_RECIPE: JsonDict = {"recipe": False}
 
-
-class TrainingParameters(BaseModel):
+class TrainingParameters(LayoutParameters):
     """What pretraining and finetuning have in common."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", title="Training")
@@ -25,14 +23,6 @@ class TrainingParameters(BaseModel):
         "sizes = 2,048 sequences of 2,048 tokens (Table 2).",
         ge=1,
         le=1 << 20,
-    )
-    micro_batch: int = Field(
-        8,
-        title="Micro-batch (sequences)",
-        description="Sequences of one forward pass of one process; global batch = micro-batch x "
-        "processes x accumulation. Changes the last bits of the result, not its quality.",
-        ge=1,
-        le=1 << 16,
     )
     learning_rate: float = Field(
         1e-3,
@@ -91,38 +81,26 @@ class TrainingParameters(BaseModel):
         ge=0,
         lt=1 << 31,
     )
-    world: int = Field(
-        1,
-        title="Processes",
-        description="Data-parallel processes on this machine. Part of the recipe: another number "
-        "adds in another order and changes the last bits.",
-        ge=1,
-        le=4096,
-    )
-    threads: int = Field(
-        2,
-        title="Threads per process",
-        description="CPU threads of each process. Part of the recipe for the same reason.",
-        ge=1,
-        le=1024,
-    )
     precision: Literal["fp32", "bf16"] = Field(
         "fp32",
         title="Precision",
         description="bf16 = autocast with fp32 weights and optimizer. fp16 is not offered: on a "
         "CPU it is silently fp32.",
     )
-    device: Literal["cpu", "cuda"] = Field(
-        "cpu",
-        title="Device",
-        description="Where the processes compute; cuda needs one GPU per process.",
+    spike_sigmas: float = Field(
+        6.0,
+        title="Spike (standard deviations)",
+        description="A step whose loss or gradient norm is so far above the mean of the last 128 "
+        "is bad; 0 = never. The paper is silent; OLMo-core uses 6.",
+        ge=0,
+        le=1000,
     )
     max_bad_steps: int = Field(
         3,
         title="Bad steps before the roll-back",
-        description="Consecutive optimizer steps with a non-finite loss or gradient; each is "
-        "skipped by all processes, then the run goes back to the last good checkpoint and passes "
-        "over these batches. The paper is silent.",
+        description="Consecutive optimizer steps whose loss or gradient is not finite or leaps; "
+        "each is skipped by all processes, then the run goes back to the last good checkpoint and "
+        "passes over these batches. The paper is silent.",
         ge=1,
         le=1000,
     )
@@ -144,6 +122,15 @@ class TrainingParameters(BaseModel):
         title="Checkpoint every (steps)",
         description="Optimizer steps between checkpoints; a kill loses at most these.",
         ge=1,
+        json_schema_extra=NO_RECIPE,
+    )
+    checkpoint_seconds: float | None = Field(
+        None,
+        title="Temporary checkpoint every (s)",
+        description="Seconds after which one is written between the others; it is deleted when the "
+        "next one is there. Empty = none.",
+        gt=0,
+        le=31_536_000,
         json_schema_extra=NO_RECIPE,
     )
     keep_last: int = Field(
@@ -197,12 +184,7 @@ class TrainingParameters(BaseModel):
 
     def problems(self) -> list[str]:
         """What is wrong across fields, all of it."""
-        found = []
-        if self.global_batch % (self.micro_batch * self.world):
-            found.append(
-                f"global_batch {self.global_batch} must be a multiple of micro_batch "
-                f"{self.micro_batch} x world {self.world}"
-            )
+        found = self.layout_problems(self.global_batch)
         if self.device == "cpu" and self.peak_flops is not None:
             found.append("peak_flops is for GPUs: leave it empty with device cpu")
         return found

@@ -93,7 +93,9 @@ def write_part(
         if not named:
             continue
         name = f"{stem}-{rank:05d}.safetensors"
-        save_file({key: tensor.contiguous() for key, (tensor, _) in named.items()}, temporary / name)
+        save_file(
+            {key: tensor.contiguous() for key, (tensor, _) in named.items()}, temporary / name
+        )
         beat()
         hook("file")
         files[name] = _described(temporary / name, beat)
@@ -243,7 +245,8 @@ class Reader:
         shape = self.shape(stem, name)
         if not shape:
             (_, _, file), *_ = self._tensors[stem][name]["pieces"]
-            return self._handle(file).get_tensor(name).clone()  # type: ignore[no-any-return]
+            scalar: torch.Tensor = self._handle(file).get_tensor(name).clone()
+            return scalar
         start, rows = (wanted.start, wanted.rows) if wanted else (0, shape[0])
         made: torch.Tensor | None = None
         for first, count, file in self._tensors[stem][name]["pieces"]:
@@ -262,9 +265,7 @@ class Reader:
         return self._open[file]
 
 
-def prune(
-    root: Path, *, keep_last: int, keep_every: int, hook: Hook = _nothing
-) -> list[Path]:
+def prune(root: Path, *, keep_last: int, keep_every: int, hook: Hook = _nothing) -> list[Path]:
     """Delete older checkpoints: not the newest ``keep_last``, not every ``keep_every``-th step.
 
     Temporary ones do not count, and go when a newer one is there.

@@ -68,9 +68,7 @@ class Fault(BaseModel):
     kill_rank: int | None = None
     kill_in_save: int | None = None
     fail_save: bool = False
-    save_point: Literal[
-        "begun", "file", "files", "manifest", "rename", "prune", "pruned"
-    ] = "files"
+    save_point: Literal["begun", "file", "files", "manifest", "rename", "prune", "pruned"] = "files"
     kill_in_final: Literal["weights", "summary", "aside", "rename"] | None = None
     nan_at: tuple[int, ...] = ()
     nan_rank: int = 0
@@ -141,6 +139,12 @@ class EngineConfig(BaseModel):
         chosen = {"mode", "model", "global_batch", "context", "seed", "steps", "precision"}
         chosen |= {"mask_documents", "optimizer", "schedule", "skip_batches", "spike_sigmas"}
         return self.model_dump(mode="json", include=chosen)
+
+    @property
+    def layout(self) -> dict[str, Any]:
+        """How the work is spread: what may change between attempts, and only moves last bits."""
+        chosen = {"world", "threads", "micro_batch", "device", "strategy", "shard"}
+        return self.model_dump(mode="json", include=chosen | {"recompute", "compile"})
 
     @model_validator(mode="after")
     def _check_across_fields(self) -> Self:

@@ -40,11 +40,10 @@ def validation_losses(
     Raises:
         StopRequested: some rank's ``stop_requested`` became true.
     """
+
     def scored(batch: Batch) -> float:
         b = batch.to(device)
-        return float(
-            module(b.tokens_BT, b.targets_BT, b.mask_BT, b.segment_ids_BT, b.positions_BT)
-        )
+        return float(module(b.tokens_BT, b.targets_BT, b.mask_BT, b.segment_ids_BT, b.positions_BT))
 
     sums: dict[str, torch.Tensor] = {}
     index, batch = -1, None

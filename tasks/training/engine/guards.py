@@ -12,7 +12,6 @@ from enum import Enum
 from tasks.training.engine.config import EngineConfig
 from tasks.training.engine.state import TrainState
 
-
 WINDOW = 128  # applied steps that a loss or gradient norm is compared with (as in OLMo-core)
 
 

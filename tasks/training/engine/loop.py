@@ -113,7 +113,8 @@ class Session:
 
     def _run(self) -> Outcome:
         self.restore()
-        self.log.event("started" if self.saved_step < 0 else "resumed", self.state.step)
+        begun = "started" if self.saved_step < 0 else "resumed"
+        self.log.event(begun, self.state.step, layout=self.config.layout)
         self._settle_buckets()
         try:
             while self.state.step < self.config.steps:

@@ -18,7 +18,7 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
-from model.llama import Llama
+from model.llama import Block, Llama
 from tasks.training.engine.config import EngineConfig
 from tasks.training.engine.loss import LossModule
 from tasks.training.engine.pieces import local
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 
-def build_module(config: EngineConfig, accelerator: Accelerator) -> tuple[LossModule, torch.nn.Module]:
+def build_module(
+    config: EngineConfig, accelerator: Accelerator
+) -> tuple[LossModule, torch.nn.Module]:
     """The model with its loss, and what the step calls: the same, or Accelerate's wrapper of it.
 
     Sharded models are laid out before they have memory: no process ever holds all of one. Their
@@ -37,6 +39,7 @@ def build_module(config: EngineConfig, accelerator: Accelerator) -> tuple[LossMo
     with torch.device("meta" if sharded else "cpu"):
         model = Llama(config.model)
     for block in model.blocks:
+        assert isinstance(block, Block)
         block.recompute = config.recompute
         if config.compile:
             block.compile(dynamic=False)
@@ -44,7 +47,11 @@ def build_module(config: EngineConfig, accelerator: Accelerator) -> tuple[LossMo
     if not sharded:
         return module, accelerator.prepare(module)
     device = accelerator.device
-    shape = (config.world,) if config.strategy == "fsdp" else (config.world // config.shard, config.shard)
+    shape = (
+        (config.world,)
+        if config.strategy == "fsdp"
+        else (config.world // config.shard, config.shard)
+    )
     names = ("replicate", "shard")[-len(shape) :]
     mesh = init_device_mesh(device.type, shape, mesh_dim_names=names)
     policy = MixedPrecisionPolicy()

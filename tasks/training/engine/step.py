@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 class StepResult:
     """What one step did; equal on all ranks.
 
-    loss: mean over the global batch's targets, nats per token. applied: False when the numbers
-    were bad and no rank changed its weights; reason tells which and how. stop: a rank was asked to stop. votes: the
-    sums of what the ranks gave.
+    loss: mean over the global batch's targets, nats per token. reason: why the numbers are bad and
+    no rank changed its weights; None when all did. stop: a rank was asked to stop. votes: the sums
+    of what the ranks gave.
     """
 
     loss: float
@@ -47,6 +47,7 @@ class StepResult:
 
     @property
     def applied(self) -> bool:
+        """Whether the ranks changed their weights."""
         return self.reason is None
 
 

@@ -159,7 +159,8 @@ def test_every_field_of_the_form_is_described(model: type) -> None:
 def test_fields_that_do_not_change_the_result_are_no_part_of_the_recipe() -> None:
     recipe = recipe_parameters(PRETRAINING)
     assert "checkpoint_every" not in recipe and "grace_seconds" not in recipe
-    assert {"world", "threads", "seed", "micro_batch", "steps"} <= recipe.keys()
+    assert {"world", "threads", "micro_batch", "strategy", "recompute"}.isdisjoint(recipe)
+    assert {"seed", "steps", "global_batch", "precision", "spike_sigmas"} <= recipe.keys()
 
 
 @pytest.mark.parametrize(

@@ -147,7 +147,7 @@ def test_full_disk_hurts_neither_run_nor_earlier_checkpoint(
 
 @pytest.mark.usefixtures("_clean_accelerator")
 def test_temporary_checkpoints_by_the_clock(tokens: Path, tmp_path: Path) -> None:
-    """The clock ticks at every look, so one is due at nearly every step; no result depends on it."""
+    """The clock ticks at every look, so one is due at nearly every step."""
     whole = run(tokens, tmp_path / "whole", checkpoint_every=6)
     work = run(tokens, tmp_path / "timed", checkpoint_every=6, checkpoint_seconds=1.0)
     steps = [e["step"] for e in events(work) if e["event"] == "checkpoint"]

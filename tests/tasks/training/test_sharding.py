@@ -80,9 +80,7 @@ def test_sharded_training_has_the_losses_of_one_process(
     ("before", "after"),
     [pytest.param(*pair, marks=slow if i else ()) for i, pair in enumerate(RESHARD)],
 )
-def test_continued_in_another_layout(
-    tokens: Path, tmp_path: Path, before: str, after: str
-) -> None:
+def test_continued_in_another_layout(tokens: Path, tmp_path: Path, before: str, after: str) -> None:
     """The next twenty steps are those of the run that was not moved."""
     stayed = train(tokens, tmp_path / "stayed", **LAYOUTS[before])
     moved = tmp_path / "moved"
