@@ -54,6 +54,18 @@ class Settings(BaseSettings):
         title="Artifact store",
         description="Folder of artifacts; default <home>/store.",
     )
+    trainer_launch: str = Field(
+        default="",
+        title="Launch on several machines",
+        description="Command that starts what follows it once on every machine of a training run "
+        "with several, passes signals on and ends with its exit code, as `srun "
+        "--ntasks-per-node=1` does. {nodes} and {processes} are filled in.",
+    )
+    trainer_endpoint: str = Field(
+        default="",
+        title="Meeting point of the machines",
+        description="host:port, reachable from all of them, on the machine of the first agent.",
+    )
     mlflow_tracking_uri: str | None = Field(
         default=None,
         title="MLflow address",

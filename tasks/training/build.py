@@ -21,6 +21,7 @@ from model.presets import preset
 from registry.work import KEEP
 from tasks.context import StageContext, StageResult, atomic_write_json, atomic_write_text
 from tasks.tokens.order import TokenOrder
+from tasks.training.cluster import agents_of
 from tasks.training.engine.config import ConfigError, EngineConfig
 from tasks.training.engine.metrics import MFU_FORMULA, read_lines
 from tasks.training.launch import launch
@@ -136,6 +137,7 @@ def resolve(parameters: TrainingParameters, **run: Any) -> EngineConfig:
         "global_batch",
         "micro_batch",
         "world",
+        "nodes",
         "threads",
         "seed",
         "precision",
@@ -199,6 +201,7 @@ def train(
     atomic_write_text(run_json, config.model_dump_json(indent=2) + "\n")
     launch(
         run_json,
+        agents=agents_of(config),
         log_path=log_path,
         on_metrics=context.metrics,
         on_progress=context.progress,

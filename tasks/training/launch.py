@@ -1,7 +1,6 @@
 """Start the trainer as child processes, watch them, and leave none behind. Plain code, no Prefect.
 
-One process: ``python -m tasks.training.engine.main``. Several: torchrun's agent starts the ranks
-(Accelerate's own ``launch --cpu --num_processes 2`` starts one, silently). The trainer writes to
+How its processes are started is in ``tasks/training/cluster.py``. The trainer writes to
 a log file, never to a pipe: whoever dies first, nobody blocks or breaks on the other.
 """
 
@@ -10,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import platform
 import signal
 import statistics
 import subprocess
@@ -17,10 +17,11 @@ import sys
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tasks.training.cluster import trainer_command
 from tasks.training.engine.config import (
     EXIT_CONFIG,
     EXIT_DIVERGED,
@@ -29,7 +30,7 @@ from tasks.training.engine.config import (
     EngineConfig,
     read_config,
 )
-from tasks.training.engine.lifeline import LAUNCHER_PID, PR_SET_PDEATHSIG
+from tasks.training.engine.lifeline import LAUNCHER_HOST, LAUNCHER_PID, PR_SET_PDEATHSIG
 from tasks.training.engine.main import ATTEMPT
 from tasks.training.engine.metrics import TRAINING, heartbeat_path
 from tasks.training.follow import Follower, News
@@ -68,6 +69,7 @@ def launch(
     on_metrics: MetricsSink = lambda values, step: None,
     on_progress: ProgressSink = lambda fraction, line: None,
     on_events: EventsSink = lambda lines: None,
+    agents: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
     start_seconds: float = 600.0,
     poll_seconds: float = 0.5,
@@ -82,6 +84,8 @@ def launch(
         log_path: the trainer's output is appended here.
         on_metrics: called with each line of metrics.jsonl, ``(numbers, step)``, once no roll-back
             can take it back: when a checkpoint covers its step, or the trainer has ended.
+        agents: what starts the command behind it on every machine of the run (`srun ...`), passes
+            signals on to it and ends with its exit code; empty for one machine.
         on_events: called with the lines of events.jsonl, those of earlier attempts first: one of
             them may have been killed before it told them.
         start_seconds: longest wait for the first sign of life (imports, the processes' meeting).
@@ -104,7 +108,7 @@ def launch(
     with log_path.open("ab") as log:
         log_start = log.tell()
         child = subprocess.Popen(
-            command(config_path, config.world),
+            [*agents, *trainer_command(config, config_path, run_id=attempt)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -145,15 +149,6 @@ def launch(
     _raise_for(child.returncode, config.work / "exit.json", attempt, log_path, log_start)
 
 
-def command(config_path: Path, world: int) -> list[str]:
-    """The trainer's command line for ``world`` processes on this machine."""
-    trainer = ["-m", "tasks.training.engine.main", "--config", str(config_path)]
-    if world == 1:
-        return [sys.executable, *trainer]
-    agent = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr"]
-    return [*agent, "127.0.0.1", "--nproc-per-node", str(world), *trainer]
-
-
 def child_environment(
     config: EngineConfig, attempt: str, extra: Mapping[str, str]
 ) -> dict[str, str]:
@@ -175,10 +170,12 @@ def child_environment(
             [str(CHECKOUT), *filter(None, [os.environ.get("PYTHONPATH")])]
         ),
         LAUNCHER_PID: str(os.getpid()),
+        LAUNCHER_HOST: platform.node(),
         ATTEMPT: attempt,
     }
     if config.device == "cpu":
         chosen["ACCELERATE_USE_CPU"] = "true"
+    if config.device == "cpu" and config.nodes == 1:
         chosen["GLOO_SOCKET_IFNAME"] = "lo" if sys.platform.startswith("linux") else "lo0"
     return {**inherited, **chosen, **extra}
 

@@ -39,6 +39,16 @@ class LayoutParameters(BaseModel):
         le=4096,
         json_schema_extra=NO_RECIPE,
     )
+    nodes: int = Field(
+        1,
+        title="Machines",
+        description="Machines that the processes are spread over, as many on each. More than one "
+        "needs `ARRIERO_TRAINER_LAUNCH`, the command that starts an agent on every machine (docs/"
+        "operating.md).",
+        ge=1,
+        le=4096,
+        json_schema_extra=NO_RECIPE,
+    )
     threads: int = Field(
         2,
         title="Threads per process",
@@ -91,6 +101,8 @@ class LayoutParameters(BaseModel):
                 f"global_batch {global_batch} must be a multiple of micro_batch "
                 f"{self.micro_batch} x world {self.world}"
             )
+        if self.world % self.nodes:
+            found.append(f"world {self.world} must be a multiple of nodes {self.nodes}")
         if self.strategy == "hsdp" and (self.shard < 2 or self.world % self.shard):
             found.append(
                 f"hsdp: shard {self.shard} must be 2 or more and divide world {self.world}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import signal
 import subprocess
 import time
@@ -42,8 +43,8 @@ class Processes:
             pass  # it just ended: what it left is known from earlier looks and the rank files
         for path in self._ranks.glob("*.json"):
             told = json.loads(path.read_text(encoding="utf-8"))
-            if told["attempt"] != self._attempt:
-                continue
+            if told["attempt"] != self._attempt or told["host"] != platform.node():
+                continue  # another machine's agent watches its own ranks and ends all with one
             self.rank_pids[int(path.stem)] = told["pid"]
             if told.get("code") in (EXIT_DONE, EXIT_PREEMPTED):
                 self._ended_well.add(int(path.stem))

@@ -94,7 +94,8 @@ class EngineConfig(BaseModel):
     global_batch: int = Field(gt=0)  # sequences of one optimizer step, over all processes
     micro_batch: int = Field(gt=0)  # sequences of one forward pass of one process
     context: int = Field(gt=1)  # tokens of one sequence
-    world: int = Field(1, gt=0)  # processes
+    world: int = Field(1, gt=0)  # processes, of all nodes
+    nodes: int = Field(1, gt=0)  # machines
     threads: int = Field(1, gt=0)  # per process
     seed: int = Field(0, ge=0)
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -130,6 +131,11 @@ class EngineConfig(BaseModel):
         return self.global_batch // (self.micro_batch * self.world)
 
     @property
+    def local_world(self) -> int:
+        """Processes of each machine."""
+        return self.world // self.nodes
+
+    @property
     def identity(self) -> dict[str, Any]:
         """What a checkpoint must agree on with the run that continues it.
 
@@ -143,7 +149,7 @@ class EngineConfig(BaseModel):
     @property
     def layout(self) -> dict[str, Any]:
         """How the work is spread: what may change between attempts, and only moves last bits."""
-        chosen = {"world", "threads", "micro_batch", "device", "strategy", "shard"}
+        chosen = {"world", "nodes", "threads", "micro_batch", "device", "strategy", "shard"}
         return self.model_dump(mode="json", include=chosen | {"recompute", "compile"})
 
     @model_validator(mode="after")
@@ -154,6 +160,8 @@ class EngineConfig(BaseModel):
                 f"global_batch {self.global_batch} is no multiple of micro_batch "
                 f"{self.micro_batch} x world {self.world}: choose one that is"
             )
+        if self.world % self.nodes:
+            problems.append(f"world {self.world} is no multiple of nodes {self.nodes}")
         if self.strategy == "hsdp" and (self.shard < 2 or self.world % self.shard):
             problems.append(
                 f"strategy hsdp: shard {self.shard} must be 2 or more and divide world {self.world}"

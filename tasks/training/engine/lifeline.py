@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import platform
 import select
 import signal
 import sys
@@ -16,6 +17,7 @@ import time
 from types import FrameType
 
 LAUNCHER_PID = "ARRIERO_LAUNCHER_PID"
+LAUNCHER_HOST = "ARRIERO_LAUNCHER_HOST"
 PR_SET_PDEATHSIG = 1
 EXIT_DEADLINE = 124
 
@@ -34,7 +36,9 @@ class Lifeline:
         self._poll = poll_seconds
         self._parent = os.getppid()
         launcher = os.environ.get(LAUNCHER_PID)
-        self._launcher = int(launcher) if launcher else None
+        # On another machine of the run its number would be somebody else's.
+        here = os.environ.get(LAUNCHER_HOST, platform.node()) == platform.node()
+        self._launcher = int(launcher) if launcher and here else None
         self._pipe, write_end = os.pipe()
         os.set_blocking(self._pipe, False)
         os.set_blocking(write_end, False)

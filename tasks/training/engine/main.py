@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
 import sys
 import time
 from collections.abc import Callable
@@ -48,7 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
     config.work.mkdir(parents=True, exist_ok=True)
     ranks = config.work / "ranks"
     ranks.mkdir(exist_ok=True)
-    mine = {"pid": os.getpid(), "attempt": attempt, "code": None, "device": False}
+    mine = {"pid": os.getpid(), "host": platform.node(), "attempt": attempt}
+    mine |= {"code": None, "device": False}
     atomic_write_json(ranks / f"{rank}.json", mine)
 
     def has_device() -> None:
@@ -87,9 +89,11 @@ def _train(
         if config.device == "cuda":
             locks.acquire_device(
                 config.lock_directory or locks.device_directory(),
-                locks.device_names(config.world),
-                rank,
-                lambda other: _has_device(config.work, other, attempt),
+                locks.device_names(config.local_world),
+                rank % config.local_world,  # of this machine, whose processes are numbered in a row
+                lambda other: _has_device(
+                    config.work, rank - rank % config.local_world + other, attempt
+                ),
                 beat=heartbeat.touch,
                 stop_requested=stop,
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import subprocess
 import sys
 import time
@@ -23,7 +24,7 @@ def ended() -> int:
 
 def tell(ranks: Path, rank: int, pid: int, attempt: str) -> None:
     ranks.mkdir(exist_ok=True)
-    told = {"pid": pid, "attempt": attempt, "code": None}
+    told = {"pid": pid, "host": platform.node(), "attempt": attempt, "code": None}
     (ranks / f"{rank}.json").write_text(json.dumps(told))
 
 
