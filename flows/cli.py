@@ -167,6 +167,23 @@ def lineage(
     emit(tree, as_json, lambda: text)
 
 
+@app.command()
+def reproduce(
+    model: Annotated[
+        str, typer.Argument(help="A model or checkpoint: champion, latest, a digest.")
+    ],
+    steps: Annotated[str, typer.Option(help="First and last optimizer step, as a:b.")] = "1:20",
+    as_json: JsonFlag = False,
+) -> None:
+    """Train a stretch of a run again and compare its losses; exit status 1 when they differ."""
+    from flows.reproducing import render_reproduction, reproduce_report
+
+    report = reproduce_report(model, steps, say=say)
+    emit(report, as_json, lambda: render_reproduction(report))
+    if not report["same"]:
+        raise typer.Exit(1)
+
+
 @show_app.command("batch")
 def show_batch(
     run_id: Annotated[str, typer.Argument(help="Checkpoint digest, or `latest`.")],

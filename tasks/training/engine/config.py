@@ -108,6 +108,7 @@ class EngineConfig(BaseModel):
     optimizer: OptimizerConfig
     schedule: ScheduleConfig
 
+    until: int | None = Field(None, gt=0)  # stop after this step, without a result; None = the end
     skip_batches: tuple[int, ...] = ()  # data batches never trained on
     spike_sigmas: float = Field(6.0, ge=0)  # loss or gradient norm above the mean of the last 128
     max_bad_steps: int = Field(3, gt=0)  # consecutive bad steps before the roll-back

@@ -117,9 +117,14 @@ class Session:
         self.log.event(begun, self.state.step, layout=self.config.layout)
         self._settle_buckets()
         try:
-            while self.state.step < self.config.steps:
+            until = min(self.config.until or self.config.steps, self.config.steps)
+            while self.state.step < until:
                 if self._one_step().stop:
                     raise StopRequested
+            if self.config.until:
+                self.finish_saving()
+                distributed.meet()
+                return Outcome.DONE
             validation = self._validate()
         except StopRequested:
             # Within a streak of bad steps nothing is saved: the roll-back that may follow would go
