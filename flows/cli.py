@@ -168,6 +168,45 @@ def lineage(
 
 
 @app.command()
+def generate(
+    model: Annotated[
+        str, typer.Argument(help="champion, latest, a name or a digest.")
+    ] = "champion",
+    prompt: Annotated[list[str] | None, typer.Option(help="A prompt; may be repeated.")] = None,
+    file: Annotated[Path | None, typer.Option(help="Prompts, one in each line.")] = None,
+    max_new_tokens: Annotated[int, typer.Option(help="Longest answer, in tokens.", min=1)] = 64,
+    temperature: Annotated[float, typer.Option(help="0 = greedy.", min=0.0)] = 0.0,
+    top_p: Annotated[float, typer.Option(help="Nucleus of sampling.", min=0.0, max=1.0)] = 1.0,
+    stop: Annotated[list[str] | None, typer.Option(help="Ends an answer; may be repeated.")] = None,
+    seed: Annotated[int, typer.Option(help="Of sampling.", min=0)] = 0,
+    batch: Annotated[int, typer.Option(help="Prompts at a time.", min=1)] = 16,
+    as_json: JsonFlag = False,
+) -> None:
+    """Continue prompts with a model; one prompt's text is shown as it comes."""
+    from flows.generating import Sampling, continued
+
+    prompts = [*(prompt or ()), *(file.read_text("utf-8").splitlines() if file else ())]
+    how = Sampling(max_new_tokens, temperature, top_p, tuple(stop or ()), seed, batch)
+    alone = len(prompts) == 1 and not as_json
+
+    def show(row: int, text: str) -> None:
+        if alone:
+            sys.stdout.write(visible(text))
+            sys.stdout.flush()
+
+    answers = []
+    for answer in continued(model, prompts, how, show):
+        answers.append(answer)
+        if not alone and not as_json:
+            out.print(shown(answer["prompt"]), style="dim", highlight=False, soft_wrap=True)
+            out.print(shown(answer["text"]), highlight=False, soft_wrap=True)
+    if alone:
+        sys.stdout.write("\n")
+    if as_json:
+        emit({"answers": answers}, True, lambda: None)
+
+
+@app.command()
 def reproduce(
     model: Annotated[
         str, typer.Argument(help="A model or checkpoint: champion, latest, a digest.")

@@ -178,6 +178,7 @@ def generate(
     decode: Callable[[Sequence[int]], str] | None = None,
     seed: int = 0,
     rows: Sequence[int] | None = None,
+    on_token: Callable[[int, Sequence[int]], None] = lambda row, tokens: None,
 ) -> list[Generation]:
     """Continue every prompt; one `Generation` per prompt, in order.
 
@@ -188,6 +189,8 @@ def generate(
     decode: ids to text; `Tokenizer.decode_continuation` keeps a space at the start.
     seed, rows: row number r samples with random numbers that are a function of (seed, r);
         `rows` defaults to 0, 1, ...: pass the numbers to have a part of a larger batch.
+    on_token: called with the place of a prompt and its new tokens so far, whenever there is one
+        more and the row goes on; what ended a row is in the result.
 
     Raises ValueError naming every prompt that is empty, too long for the context or out of the
     vocabulary, and every parameter out of bounds; FloatingPointError for a model whose logits are
@@ -219,6 +222,7 @@ def generate(
             finished = ending.advance(new[row], token, step + 1 == max_new_tokens)
             if finished is None:
                 still.append(place)
+                on_token(row, new[row])
             else:
                 done[row] = finished
         if not still:
