@@ -40,6 +40,7 @@ DECISIONS = {
     "rolled_back": "rolled-back",
     "gave_up": "gave-up",
     "checkpoint_refused": "checkpoint-refused",
+    "checkpoint_failed": "checkpoint-failed",
 }
 
 
