@@ -24,13 +24,14 @@ from tasks.corpus.sources.unsharded import surveyed_alone
 
 @dataclass(frozen=True)
 class Book:
-    """One book's text between the markers, with what its header says; see `StoredBook`."""
+    """One book's text between the markers and what its header says: `StoredBook`, `Framed`."""
 
     name: str
     file: str
     offset: int
     text: str
     header: dict[str, str]
+    country: str
     encoding: str
     language: str
     language_score: float
@@ -87,7 +88,7 @@ def read(
             language=book.language,
             language_score=book.language_score,
             created="",
-            license="Public-Domain-US" if book.header else "",
+            license=f"Public-Domain-{book.country}" if book.country else "",
             meta={
                 "title": book.header.get("Title", ""),
                 "author": book.header.get("Author", ""),
@@ -133,6 +134,7 @@ def _books(
                 offset=stored.offset,
                 text=framed.text,
                 header=framed.header,
+                country=framed.country,
                 encoding=encoding,
                 language=language,
                 language_score=score,

@@ -1,7 +1,7 @@
 """Project Gutenberg's frame around a book: its header, its licence, and what they say of rights.
 
-What stands just inside the frame (credits, transcriber's notes) is
-:mod:`tasks.corpus.sources.gutenberg_notes`.
+Headers without a marker are :mod:`tasks.corpus.sources.gutenberg_heads`; what stands just inside
+the frame (credits, transcriber's notes) is :mod:`tasks.corpus.sources.gutenberg_notes`.
 """
 
 from __future__ import annotations
@@ -9,32 +9,33 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from tasks.corpus.sources.gutenberg_heads import old_head, sister_end, sister_head
 from tasks.corpus.sources.gutenberg_notes import GERMAN, PROJECT, without_notes
 
-# The title may run over the next lines; three asterisks close the marker. Other languages: made by
+# The title may run over the next lines; asterisks close the marker. Other languages: made by
 # volunteers and daughter projects.
 _START = re.compile(
-    r"^[ \t]*\*\*\*?[ \t]*(?:START OF (?:THE|THIS) PROJECT|(?:BEGINN|ANFANG|D[EÉ]BUT|COMIENZO"
+    r"^[ \t]*\*{2,5}[ \t]*(?:START OF (?:THE|THIS) PROJECT|(?:BEGINN|ANFANG|D[EÉ]BUT|COMIENZO"
     rf"|IN[IÍ]CIO|COME[CÇ]O|INIZIO|BEGIN)\b[^*\n]{{0,60}}?{PROJECT}) GUTENBERG"
-    r"[^*]{0,400}\*\*\*[ \t]*$",
+    r"[^*]{0,400}\*{2,5}[ \t]*$",
     re.MULTILINE | re.IGNORECASE,
 )
 _SMALL_PRINT = re.compile(
-    r"^\*{1,3}END[ *]*THE SMALL PRINT!.*$",
+    r"^[ \t]*\*{1,5}END[ *]*THE SMALL PRINT\b.*$",
     re.MULTILINE | re.IGNORECASE,
+)
+# Without asterisks, as in files that went through HTML; in capitals alone.
+_BARE_START = re.compile(
+    r"^[ \t]*START OF (?:THE|THIS) PROJECT GUTENBERG E-?(?:BOOK|TEXT)\b[^*\n]{0,200}$", re.MULTILINE
 )
 _END = re.compile(
-    r"^[ \t]*(?:\*\*\*?[ \t]*END OF (?:THE|THIS) PROJECT GUTENBERG"
+    r"^[ \t]*(?:\*{2,5}[ \t]*END OF (?:THE|THIS) PROJECT GUTENBERG"
     r"|End of (?:the |this )?Project Gutenberg"
-    r"|(?:\*\*\*?[ \t]*)?(?:Ende|Fin|Fim|Fine|Einde|Slutet|Loppu)\b[^*\n]{1,60}?"
-    rf"\b{PROJECT} Gutenberg)",
+    r"|(?:\*{2,5}[ \t]*)?(?:Ende|Fin|Fim|Fi|Fine|Fino|Finis|Einde|Slutet|Slutt?(?= på| af| av)"
+    r"|Loppu|Koniec|Konec|Kraj|Vége|Sfârșit(?:ul)?|Endir|Wakas|Конец|Кінець|Край|Крај|Τέλος)\b"
+    rf"[^*\n]{{1,60}}?(?:\b{PROJECT}\s{{1,3}}Gutenberg"
+    r"|\bПро[еє]кт\w{0,4}\s{1,3}[\"«„]?Гутенберг))",
     re.MULTILINE | re.IGNORECASE,
-)
-# The first lines of the nineties, when a file had no other marker before its text.
-_OLD_TITLE = re.compile(
-    r"\W{0,10}(?:This is )?(?:The )?Project Gutenberg(?:['’]s)? E-?(?:text|book)\b(?: (?:of|#)"
-    r"[ \t]*(?P<title>[^\n]{1,200}))?",
-    re.IGNORECASE,
 )
 _FIELD = re.compile(r"^(Title|Author|Language|Release Date):[ \t]*(.+)$", re.MULTILINE)
 # The header of 2000 to 2010, the small print before it, the licence's own sentence since 2003, and
@@ -63,11 +64,13 @@ class Framed:
     """A text without its frame. header: the frame's fields, empty for a text without a frame.
 
     copyrighted: the frame says that the book is not in the public domain.
+    country: where the frame says it is: "US", "AU" or "CA"; "" without a frame.
     """
 
     text: str
     header: dict[str, str]
     copyrighted: bool
+    country: str = ""
 
 
 def unframed(text: str) -> Framed:
@@ -80,27 +83,31 @@ def unframed(text: str) -> Framed:
     which has no markers, without the paragraphs in which that names itself.
     """
     start = _start(text)
+    sister = sister_head(text) if start is None else None
+    old = old_head(text) if start is None and sister is None else None
     header: dict[str, str] = {}
     head = ""
     if start is not None:
         head = text[: start.end()]
         header = {name: value.strip() for name, value in _FIELD.findall(text[: start.start()])}
         header.setdefault("Title", "")
-        text = text[start.end() :]
+    elif found := sister or old:
+        head, header = text[: found.end], found.fields
+    text = text[len(head) :]
     end = _end(text)
-    old = _OLD_TITLE.match(text) if start is None else None
-    if start is None and old is None and end <= len(text) // 2:
+    if not header and end <= len(text) // 2:
         # Without a header it may be a book that talks about the project.
         end = len(text)
-    if old is not None:
-        header = {"Title": (old["title"] or "").strip()}
     copyrighted = _COPYRIGHTED.search(head) or _COPYRIGHTED.search(text, end)
     if old is not None:
         copyrighted = copyrighted or _COPYRIGHTED.search(text, 0, _NAMES_ITSELF)
     text = text[:end].strip()
+    if sister is not None:
+        text = text[: sister_end(text)].rstrip()
     if header or GERMAN.search(text, 0, _NAMES_ITSELF) or GERMAN.search(text, len(text) - 2000):
         text = without_notes(text, framed=bool(header))
-    return Framed(text, header, copyrighted is not None)
+    country = sister.country if sister is not None else "US" if header else ""
+    return Framed(text, header, copyrighted is not None, country)
 
 
 def _start(text: str) -> re.Match[str] | None:
@@ -114,7 +121,11 @@ def _start(text: str) -> re.Match[str] | None:
         ended = _END.search(text, 0, small.start())
         if ended is not None and _closes(text, ended.start()):
             return None
-    return small
+        return small
+    bare = _BARE_START.search(text, 0, _HEAD)
+    if bare is not None and max(bare.end(), len(text) // 2) < _end(text) < len(text):
+        return bare
+    return None
 
 
 def _end(text: str) -> int:

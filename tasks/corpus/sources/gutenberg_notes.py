@@ -10,7 +10,7 @@ import re
 from itertools import pairwise
 
 # The project's name in the languages of its etexts.
-PROJECT = r"Pro(?:je[ck]ts?|jet|yecto|jec?to|getto)"
+PROJECT = r"Pro(?:je[ck]t(?:s|et|in|e|o)?|jet|yecto|jec?to|getto|iectul(?:ui)?)"
 # Projekt Gutenberg-DE, a daughter with texts and sentences of its own.
 GERMAN = re.compile(
     r"Projekt Gutenberg-DE|Gutenberg[ -]Projekt-DE|gutenberg\.spiegel\.de|gutenberg2000\.de"
@@ -43,8 +43,8 @@ _LATE_NOTE = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 # Rules, and the word that stands for the picture of a cover.
-_NOTHING = re.compile(r"(?:[*=_~+-][ \t]*){3,200}|(?:\[Illustration:? ?)?cover\]?", re.IGNORECASE)
-_GAP = re.compile(r"\n[ \t]*\n\s*")
+NOTHING = re.compile(r"(?:[*=_~+-][ \t]*){3,200}|(?:\[Illustration:? ?)?cover\]?", re.IGNORECASE)
+GAP = re.compile(r"\n[ \t]*\n\s*")
 _WIDE_GAP = re.compile(r"\n[ \t]*\n[ \t]*\n\s*")
 # Paragraphs looked at on either side, and the longest that is taken for a note, in characters.
 _PARAGRAPHS = 12
@@ -71,7 +71,7 @@ def _leading(text: str, framed: bool) -> int:
     """Where the book begins behind its notes."""
     at = 0
     for _ in range(_PARAGRAPHS):
-        gap = _GAP.search(text, at)
+        gap = GAP.search(text, at)
         if gap is None:
             break
         paragraph = text[at : min(gap.start(), at + _LONGEST + 1)]
@@ -107,7 +107,7 @@ def _note_end(text: str, at: int, gap: re.Match[str], rest: str) -> int:
 def _trailing(text: str, framed: bool) -> int:
     """Where the book ends before paragraphs of the frame."""
     base = max(0, len(text) - _TAIL)
-    gaps = list(_GAP.finditer(text, base))[-_PARAGRAPHS:]
+    gaps = list(GAP.finditer(text, base))[-_PARAGRAPHS:]
     bounds = [gap.end() for gap in gaps] + [len(text)]
     end = len(text)
     for gap, (start, stop) in reversed(list(zip(gaps, pairwise(bounds), strict=True))):
@@ -133,7 +133,7 @@ def _is_frame(paragraph: str, framed: bool) -> bool:
     """Whether a paragraph at the edge of a book is of the frame."""
     if not framed:
         return len(paragraph) <= _LONGEST and GERMAN.search(paragraph) is not None
-    if _NOTHING.fullmatch(paragraph.strip()):
+    if NOTHING.fullmatch(paragraph.strip()):
         return True
     return len(paragraph) <= _LONGEST and (
         _CREDITS.match(paragraph) is not None or _NAMED.search(paragraph) is not None

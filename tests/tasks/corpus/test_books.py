@@ -96,3 +96,16 @@ def test_bad_files_and_other_languages_are_counted(tmp_path: Path) -> None:
         "empty file", "not text", "no text file",
     ]  # fmt: skip
     assert {"language ja": 1} in [row["rejected"] for row in funnel.rows()]
+
+
+def test_the_licence_names_the_country_in_which_a_book_is_free(tmp_path: Path) -> None:
+    head = (
+        "* A Project Gutenberg Canada Ebook *\n\nThis ebook is made available at no cost.\n\n"
+        "Title: A Voyage\nAuthor: Some One\n\n"
+    )
+    (tmp_path / "a.txt").write_text(wrapped(prose(1, 500)))
+    (tmp_path / "b.txt").write_text(head + prose(2, 500))
+    (tmp_path / "c.txt").write_text(prose(3, 500))
+    documents, _ = collect(tmp_path)
+    assert [d.license for d in documents] == ["Public-Domain-US", "Public-Domain-CA", ""]
+    assert documents[1].text == prose(2, 500) and documents[1].meta["author"] == "Some One"
