@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from itertools import chain
 
+from tasks.corpus import international_mail
+
 # Where a part of the text begins and ends.
 Find = tuple[int, int]
 
@@ -22,8 +24,11 @@ _LOCAL = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.!#$%&*+
 _DOMAIN = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-"
 LONGEST_LOCAL = 64  # RFC 5321
 LONGEST_DOMAIN = 255
-_AT = re.compile(r"(?<=[A-Za-z0-9_+-])@(?=[A-Za-z0-9])")
-_DOMAIN_NAME = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.){1,8}[A-Za-z]{2,24}")
+_AT = re.compile(r"@(?<=[\w+\"-]@)(?=\w)")
+_DOMAIN_NAME = re.compile(
+    r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.){1,8}"
+    r"(?:xn--[A-Za-z0-9-]{1,58}[A-Za-z0-9]|[A-Za-z]{2,24})"
+)
 # RFC 2606; and "icon@2x.png" is a file.
 _NOBODYS = re.compile(r"(?:.*\.)?(?:example(?:\.(?:com|org|net))?|test|invalid|localhost)|\dx\..*")
 
@@ -31,7 +36,13 @@ _NOBODYS = re.compile(r"(?:.*\.)?(?:example(?:\.(?:com|org|net))?|test|invalid|l
 _IPV4 = re.compile(r"[0-9](?<![\w.].)[0-9]{0,2}(?:\.[0-9]{1,3}){3}(?!\w|\.\d|-\d)")
 # Addresses of the internet begin with 2 or 3 (RFC 4291).
 _IPV6 = re.compile(
-    r"[23](?<![\w:.].)[0-9A-Fa-f]{3}:(?:[0-9A-Fa-f]{0,4}:){1,6}[0-9A-Fa-f]{0,4}(?![\w:])"
+    r"[23](?<![\w:.].)[0-9A-Fa-f]{3}:(?:[0-9A-Fa-f]{0,4}:){1,6}"
+    r"(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?!\.\d)|[0-9A-Fa-f]{0,4})(?![\w:])"
+    r"(?:%(?:25)?[A-Za-z][A-Za-z0-9_-]{0,15})?"  # the zone: RFC 4007, RFC 6874
+)
+# An IPv4 address in hexadecimal digits; one with points is found as such.
+_MAPPED = re.compile(
+    r"::(?<![\w:.]::)(?:ffff|FFFF):[0-9A-Fa-f]{1,4}:[0-9A-Fa-f]{1,4}(?![\w:]|\.\d)"
 )
 # What says, before four numbers, that they are a version or a section.
 _NUMBERED = re.compile(
@@ -104,14 +115,26 @@ def replaced(text: str, kinds: Sequence[str]) -> tuple[str, dict[str, int]]:
 
 
 def emails(text: str) -> Iterator[Find]:
-    """Addresses ``local@domain`` in ASCII; none of a domain kept for examples."""
+    """Addresses ``local@domain``, also such as only RFC 6531 allows and with a local part in
+    quotes; none of a domain kept for examples."""
     for found in _AT.finditer(text):
         at = found.start()
         before = text[max(0, at - LONGEST_LOCAL) : at]
-        local = before[len(before.rstrip(_LOCAL)) :].lstrip("./=?&!#*{|}")
-        after = text[at + 1 : at + 1 + LONGEST_DOMAIN]
+        local = before[len(before.rstrip(_LOCAL)) :]
+        end = at + 1
+        after = text[end : end + LONGEST_DOMAIN]
         after = after[: len(after) - len(after.lstrip(_DOMAIN))]
         domain = _DOMAIN_NAME.match(after)
+        # What is not ASCII beside it may belong to it.
+        behind = end + (domain.end() if domain is not None else len(after))
+        left = text[at - len(local) - 1] if at > len(local) else ""
+        if not (left + text[behind : behind + 1]).isascii() or (left == '"' and not local):
+            find = international_mail.around(text, at)
+            if find is not None:
+                if not _NOBODYS.fullmatch(text[end : find[1]].lower()):
+                    yield find
+                continue
+        local = local.lstrip("./=?&!#*{|}")
         if not local or domain is None or _NOBODYS.fullmatch(domain[0].lower()):
             continue
         if local == "git":  # git@host:path names a repository
@@ -127,7 +150,7 @@ def addresses(text: str) -> Iterator[Find]:
             continue
         if not _NUMBERED.search(text[max(0, found.start() - CONTEXT) : found.start()]):
             yield found.span()
-    for found in _IPV6.finditer(text):
+    for found in chain(_IPV6.finditer(text), _MAPPED.finditer(text)):
         if _is_public(found[0]):
             yield found.span()
 
@@ -161,6 +184,8 @@ def _is_public(address: str) -> bool:
         parsed = ipaddress.ip_address(address)
     except ValueError:
         return False
+    mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
+    parsed = mapped or parsed
     return parsed.is_global and not parsed.is_multicast
 
 

@@ -39,6 +39,47 @@ def test_addresses_of_mail_are_replaced(text: str, expected: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("An jörg.weiß@müller.de.", "An <email>."),
+        ("me@grün-x.de, a@www.grün-x.de", "<email>, <email>"),
+        ("иван@почта.рф иван@pochta.ru", "<email> <email>"),
+        ("(δοκιμή@παράδειγμα.ελ)", "(<email>)"),
+        ("用户@例子.广告。अनुज@भारत.भारत मिथ", "<email>。<email> मिथ"),
+        ("anna@mill.中国", "<email>"),
+        ("请联系me@site.org谢谢", "请联系<email>谢谢"),
+        ("me@site.org和b.com", "<email>和b.com"),
+        ("“me@site.org”—you@site.org", "“<email>”—<email>"),
+        ("anna@xn--mller-kva.de me@site.xn--p1ai", "<email> <email>"),
+        ('"john doe"@site.org <"a\\"b"@site.org>', "<email> <<email>>"),
+        ("o\u0308l@site.org", "<email>"),
+    ],
+)
+def test_addresses_beyond_ascii_and_in_quotes_are_replaced(text: str, expected: str) -> None:
+    found, counts = replaced(text, ["email"])
+    assert found == expected and counts == {"email": expected.count("<email>")}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "“git@forge.org:group/project.git”",
+        "ö@mail.example.org me@müller.test",
+        "谢谢@john.smith的 شكرا@user.name",
+        'class="x"@click.prevent "chat"@fr. "a"@en.x @"NSString"',
+        "θ@w.transpose(0) A@B.T Σ@x.mean(axis=1) a@b, W_α@x[0]",
+        "@app.route('/ü') @é.x",
+        "\\makeatletter\\@ifnextchar\\é@name.x",
+        '"""@dataclass.field',
+        "é@",
+        "某@公司.今天",
+    ],
+)
+def test_what_only_looks_like_mail_beyond_ascii_stays(text: str) -> None:
+    assert replaced(text, ["email"]) == (text, {})
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "me@example.com",
@@ -69,6 +110,11 @@ def test_what_only_looks_like_mail_stays(text: str) -> None:
         ("at 2606:2800:220:1:248:1893:25c8:1946, and", "at <ip>, and"),
         ("2a00:1450::200e", "<ip>"),
         ("[2a00:1450:4001:81b::200e]:443", "[<ip>]:443"),
+        ("2a00:1450::93.184.216.34, 2a00:1450::93.184.216.34.", "<ip>, <ip>."),
+        ("2a00:1450::200e%eth0 [2a00:1450::1%25en0]:80", "<ip> [<ip>]:80"),
+        ("2a00:1450::200e%20x", "<ip>%20x"),
+        ("::ffff:5db8:d822 ::FFFF:5DB8:D822", "<ip> <ip>"),
+        ("64:ff9b::93.184.216.34", "64:ff9b::<ip>"),
     ],
 )
 def test_public_addresses_are_replaced(text: str, expected: str) -> None:
@@ -80,7 +126,9 @@ def test_public_addresses_are_replaced(text: str, expected: str) -> None:
     [
         "127.0.0.1 10.1.2.33 192.168.1.20 172.16.0.12 169.254.10.1 0.0.0.0 255.255.255.255",
         "192.0.2.17 198.51.100.7 203.0.113.99 224.0.0.251",
-        "::1 fe80::1ff:fe23:4567:890a 2001:db8::17 fd00::10",
+        "::1 fe80::1ff:fe23:4567:890a 2001:db8::17 fd00::10 fe80::1%eth0 2001:db8::1%eth0",
+        "::ffff:a00:1 ::ffff:c0a8:101 a::ffff:5db8:d822 ::ffff:5db8:d822:1 std::ffff",
+        "2001:db8::192.0.2.33 2001:db8::1.2.3.4",
         "version 93.184.216.34",
         "Version: 27.0.145.94, v12.0.10.1, release 11.2.30.4, build 10.11.12.13",
         "Firefox/35.0.11.2 Chrome/27.0.145.94",
@@ -185,6 +233,8 @@ def test_other_writing_is_left_alone() -> None:
     "unit",
     ["1", ".", "@", "a@", "a", "1.", "2001:", ":", "token", "token=", "AKIA", "a.", "a-", "0a"]
     + ["-eyJ", "eyJ.", "sk-", "://a:", "://", "Bearer ", "Bearer a1", "SG.", "://a:b1@"]
+    + ["ö@", "ö@1.1.1.1.1.1.1.1", "用@", "a@ö.", "ö" * 63 + "@ö-" + "ö-" * 30, '"@a', ' "a"@b.']
+    + ["::ffff:", "2001::1.", "2001::1%a", "é.", "用户.", "@用户.例", "ö@a-"]
     + ["-----BEGIN PRIVATE KEY-----", "-----BEGIN A ", "api_key: a1B2", "token ", "8.18.8.8 "],
 )
 def test_hostile_text_takes_linear_time(unit: str) -> None:
