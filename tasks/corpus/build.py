@@ -19,13 +19,14 @@ from typing import Any
 
 from tasks.context import StageContext, StageResult, atomic_write_json
 from tasks.corpus.chain import check_chain
-from tasks.corpus.execute import Executor, Job, WorkerFailed, kept
+from tasks.corpus.execute import Executor, Job, kept
 from tasks.corpus.executors import choose_executor, tell_given_up
 from tasks.corpus.funnel import Funnel
 from tasks.corpus.guard import Guard, read_skips, write_skips
 from tasks.corpus.merge import Merged, ReadShard, merge_shards
 from tasks.corpus.parameters import CorpusParameters
 from tasks.corpus.shards import Shard, plan_rows, plan_shards
+from tasks.corpus.worker_ends import WorkerFailed
 
 STEPS = "tasks.corpus.steps"
 # Times that shards are surveyed again because reading one gave up a record that its survey had.

@@ -7,7 +7,6 @@ on the executor. Local processes are supervised: see :mod:`tasks.corpus.guard`.
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import shutil
@@ -33,14 +32,13 @@ from tasks.corpus.guard import (
     read_skips,
 )
 from tasks.corpus.worker import call
+from tasks.corpus.worker_ends import FROM_OUTSIDE, WorkerFailed, named, raised
 
 POLL_S = 0.25
 # Results that wait for an earlier one: bounds what a slow shard can pile up behind it.
 WINDOW = 4
 # Records given up in one shard: with more the fault is hardly theirs.
 MOST_GIVEN_UP = 50
-# Ends that come from outside, from who stops this machine or this run.
-_FROM_OUTSIDE = (-1, -2, -15)
 _MOST_RETRIES = 3
 
 
@@ -57,10 +55,6 @@ class Job:
     arguments: dict[str, Any]
     skips: Path | None = None
     bounded: bool = True
-
-
-class WorkerFailed(RuntimeError):
-    """A worker failed, or ended, and no record was in its hand: a defect, or the machine."""
 
 
 class Executor(Protocol):
@@ -276,7 +270,7 @@ class _Crew:
             bound = f"{self.limits.megabytes} MB of memory" if worker.bounded else "there is"
             self._gave_up(worker, f"needed more than {bound}", beat)
         elif "error" in answer:
-            raise _raised(answer)
+            raise raised(answer)
         else:
             self.results[worker.number] = answer["result"]
             worker.job = None
@@ -296,7 +290,7 @@ class _Crew:
         beat = read_heartbeat(worker.heartbeat)
         place = (worker.number, beat.file, beat.offset)
         self.strikes[place] = self.strikes.get(place, 0) + 1
-        outside = status in _FROM_OUTSIDE
+        outside = status in FROM_OUTSIDE
         again = self.strikes[place] <= (_MOST_RETRIES if outside else 1)
         if beat.since and again:
             job, number = worker.job, worker.number
@@ -304,7 +298,7 @@ class _Crew:
             self._discard(worker)
             self._give(number, job)
             return
-        self._gave_up(worker, f"ended its reader ({_named(status)})", beat)
+        self._gave_up(worker, f"ended its reader ({named(status)})", beat)
 
     def _gave_up(self, worker: _Worker, reason: str, beat: Beat) -> None:
         """Have the worker's shard done again without the record of ``beat``, its last one."""
@@ -334,28 +328,3 @@ class _Crew:
         worker.connection.close()
         os.close(worker.life)
         shutil.rmtree(worker.temporary, ignore_errors=True)
-
-
-def _named(status: int) -> str:
-    return f"signal {-status}" if status < 0 else f"status {status}"
-
-
-def _raised(answer: dict[str, Any]) -> Exception:
-    """The error of a worker: of its own class where that is one of ours or Python's."""
-    cause = WorkerFailed(answer["trace"])
-    if answer.get("errno"):
-        error: Exception = OSError(answer["errno"], answer["error"])
-        error.__cause__ = cause
-        return error
-    module, _, name = answer["kind"].partition(":")
-    if module.split(".")[0] in ("builtins", "tasks", "registry", "model"):
-        kind = getattr(importlib.import_module(module), name, None)
-        if (
-            isinstance(kind, type)
-            and issubclass(kind, ValueError)
-            and not issubclass(kind, UnicodeError)
-        ):
-            error = kind(answer["error"])
-            error.__cause__ = cause
-            return error
-    return cause

@@ -18,9 +18,10 @@ import psutil
 import pytest
 
 from tasks.corpus import execute, leftovers
-from tasks.corpus.execute import InlineExecutor, Job, LocalExecutor, WorkerFailed
+from tasks.corpus.execute import InlineExecutor, Job, LocalExecutor
 from tasks.corpus.funnel import BadFileError
 from tasks.corpus.guard import Beat, Guard, add_skip, new_heartbeat, read_heartbeat, read_skips
+from tasks.corpus.worker_ends import WorkerFailed
 
 CREW = "tests.tasks.corpus.crew"
 

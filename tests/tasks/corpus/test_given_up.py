@@ -14,9 +14,10 @@ import pytest
 from tasks.context import StageContext
 from tasks.corpus import build, shards
 from tasks.corpus.build import build_source
-from tasks.corpus.execute import InlineExecutor, Job, WorkerFailed
+from tasks.corpus.execute import InlineExecutor, Job
 from tasks.corpus.guard import Place, add_skip, read_skips
 from tasks.corpus.parameters import CorpusParameters
+from tasks.corpus.worker_ends import WorkerFailed
 from tests.tasks.corpus.artifacts import documents_in
 from tests.tasks.corpus.crawl import members, sentence, wet
 from tests.tasks.corpus.test_books import prose
