@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.context import atomic_write_json
-from tasks.corpus.partitions import partition_bits, partitioned, slices
+from tasks.corpus.partitions import mapped, partition_bits, partitioned, settle, slices
 
 KEYS = "keys.u64"
 COUNTS = "keys.json"
@@ -61,10 +61,14 @@ class KeyFile:
 
 @dataclass(frozen=True)
 class _Segment:
-    """Consecutive keys of one shard that belong to one group."""
+    """Consecutive keys of one shard that belong to one group.
+
+    start: within the shard. base: of the same key, within all shards.
+    """
 
     survey: Path
     start: int
+    base: int
     count: int
 
 
@@ -86,24 +90,33 @@ def decide(
         group_files: equal keys are looked for within groups of this many consecutive files, over
             the bounds of shards; None: over all files.
         partition_keys: bounds the memory.
+
+    Raises:
+        OSError: no room for the flags, a byte for each key, twice.
     """
     groups: dict[int, list[_Segment]] = {}
-    number = 0
+    number = base = 0
+    shards: list[tuple[Path, slice]] = []
     for survey in surveys:
         start = 0
         for count in json.loads((survey / COUNTS).read_text("utf-8")):
             group = number // group_files if group_files else 0
-            groups.setdefault(group, []).append(_Segment(survey, start, count))
+            groups.setdefault(group, []).append(_Segment(survey, start, base + start, count))
             start += count
             number += 1
-        # A file of zeros; memory maps cannot be empty.
-        flags = np.lib.format.open_memmap(
-            _flags(out, survey), mode="w+", dtype=np.bool_, shape=(max(1, start),)
-        )
-        flags.flush()
+        shards.append((survey, slice(base, base + start)))
+        base += start
     with TemporaryDirectory(prefix="partitions-", dir=out) as folder:
+        first_N = mapped(Path(folder) / "first", np.bool_, base)
         for segments in groups.values():
-            _decide_group(segments, out, Path(folder), partition_keys)
+            _decide_group(segments, first_N, Path(folder), partition_keys)
+        settle(first_N)
+        for survey, keys in shards:
+            # At least one: an empty file cannot be mapped.
+            flags = first_N[keys] if keys.stop > keys.start else np.zeros(1, dtype=np.bool_)
+            np.save(_flags(out, survey), flags)
+        # Nothing maps its files any more: a network file system keeps those that are.
+        del first_N
 
 
 def is_first(decided: Path, survey: Path) -> NDArray[np.bool_]:
@@ -117,7 +130,7 @@ def _flags(folder: Path, survey: Path) -> Path:
 
 
 def _decide_group(
-    segments: Sequence[_Segment], out: Path, folder: Path, partition_keys: int
+    segments: Sequence[_Segment], first_N: NDArray[np.bool_], folder: Path, partition_keys: int
 ) -> None:
     total = sum(segment.count for segment in segments)
     if not total:
@@ -128,7 +141,7 @@ def _decide_group(
         # Slice by slice: a key that fills a partition, however often it comes, fills no memory.
         for rows in slices(path, _ROW, max(1, partition_keys)):
             first = _firsts(np.concatenate([first, rows]) if len(first) else rows)
-        _mark(np.sort(first["place"]), segments, out)
+        _mark(np.sort(first["place"]), segments, first_N)
 
 
 def _scan(segments: Sequence[_Segment]) -> Iterator[NDArray[np.void]]:
@@ -159,14 +172,13 @@ def _firsts(rows: NDArray[np.void]) -> NDArray[np.void]:
     return found
 
 
-def _mark(places: NDArray[np.uint64], segments: Sequence[_Segment], out: Path) -> None:
+def _mark(
+    places: NDArray[np.uint64], segments: Sequence[_Segment], first_N: NDArray[np.bool_]
+) -> None:
     """Set the flags at sorted places of a group."""
     bounds = np.cumsum([segment.count for segment in segments], dtype=np.uint64)
     base = np.uint64(0)
     cuts = np.searchsorted(places, bounds)
     for segment, part, bound in zip(segments, np.split(places, cuts[:-1]), bounds, strict=True):
-        if len(part):
-            flags = np.load(_flags(out, segment.survey), mmap_mode="r+")
-            flags[(part - base).astype(np.int64) + segment.start] = True
-            flags.flush()
+        first_N[(part - base).astype(np.int64) + segment.base] = True
         base = bound

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import tracemalloc
 import unicodedata
 from pathlib import Path
@@ -170,3 +172,25 @@ def test_a_partition_is_decided_in_the_memory_that_is_set(
     finally:
         tracemalloc.stop()
     assert first_seen.is_first(out, place).all()
+
+
+def test_a_disk_without_room_for_the_flags_is_told_and_ends_no_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, out = tmp_path / "survey", tmp_path / "decided"
+    place.mkdir()
+    out.mkdir()
+    with first_seen.KeyFile(place, ["a"]) as written:
+        written.write("a", np.arange(1, 100, dtype=np.uint64))
+
+    def full(descriptor: int, offset: int, length: int) -> None:
+        raise OSError(errno.ENOSPC, "no space left")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "posix_fallocate", full)
+        with pytest.raises(OSError, match="no space left"):
+            first_seen.decide([place], out)
+    assert not list(out.iterdir())
+    first_seen.decide([place], out)
+    assert [path.name for path in out.iterdir()] == ["survey.npy"]
+    assert first_seen.is_first(out, place).sum() == 99
