@@ -58,6 +58,8 @@ def executor_of(
         workers=parameters.workers,
         executor=parameters.executor,
         shard_groups=parameters.shard_groups,
+        silent_minutes=parameters.silent_minutes,
+        pending_hours=parameters.pending_hours,
         ray_address=parameters.ray_address,
     )
     return choose_executor(chosen, context)

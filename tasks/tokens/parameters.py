@@ -35,6 +35,24 @@ class Execution(BaseModel):
         le=10_000,
         json_schema_extra={"recipe": False},
     )
+    silent_minutes: int = Field(
+        default=10,
+        title="Silence of a shard group",
+        description="With the executor `prefect`: minutes without a sign of life after which a run "
+        "that works is given up, for its machine is gone.",
+        ge=1,
+        le=10_080,
+        json_schema_extra={"recipe": False},
+    )
+    pending_hours: int = Field(
+        default=24,
+        title="Waiting of a shard group",
+        description="With the executor `prefect`: hours that a run which a worker took may wait "
+        "for its machine, as in the queue of a cluster.",
+        ge=1,
+        le=10_000,
+        json_schema_extra={"recipe": False},
+    )
     ray_address: str | None = Field(
         default=None,
         title="Ray address",

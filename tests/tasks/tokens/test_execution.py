@@ -111,8 +111,10 @@ def test_the_parameters_choose_and_are_no_part_of_the_recipe(tmp_path: Path) -> 
     alone = executor_of(TokensParameters(workers=3), context, 8, [large], reading=True)
     assert isinstance(alone, InlineExecutor)
     form = {"executor": "prefect", "shard_groups": 5, "workers": 2, "ray_address": "ray://there:1"}
+    form |= {"silent_minutes": 3, "pending_hours": 2}
     spread = executor_of(TokensParameters.model_validate(form), context, 8, [small])
     assert isinstance(spread, PrefectExecutor) and spread.groups == 5
+    assert (spread.silent_seconds, spread.pending_seconds) == (180.0, 7200.0)
     assert (spread.store, spread.folder, spread.form["workers"]) == (tmp_path, context.work, 2)
     assert recipe_parameters(TokensParameters.model_validate(form)) == {}
     tokenizer = TokenizerParameters.model_validate(form)
