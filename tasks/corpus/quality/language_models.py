@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import shutil
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
@@ -17,7 +16,6 @@ from tasks.corpus.done import put_file
 from tasks.corpus.quality.kenlm import Kenlm, find_programs, missing
 from tasks.corpus.quality.ngrams import (
     LanguageText,
-    document_hash,
     measure_text,
     train_language,
 )
@@ -32,6 +30,7 @@ from tasks.corpus.quality.perplexity import (
     LanguageModel,
     cutoffs_of,
 )
+from tasks.corpus.quality.sampling import document_hash, hold_lowest
 from tasks.corpus.steps import once
 
 DECILES = range(10, 100, 10)
@@ -126,12 +125,7 @@ def lowest_hashes(files: Sequence[Path], most: int, seed: int) -> dict[str, set[
     for path in files:
         for row in read_documents(path, ["id", "language"]):
             heap = heaps.setdefault(row["language"], [])
-            # heapq keeps the smallest on top; the greatest hash must go, so hashes are negated.
-            entry = (-document_hash(seed, row["id"]), row["id"])
-            if len(heap) < most:
-                heapq.heappush(heap, entry)
-            else:
-                heapq.heappushpop(heap, entry)
+            hold_lowest(heap, (-document_hash(seed, row["id"]), row["id"]), most)
     return {language: {identity for _, identity in heap} for language, heap in heaps.items()}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import re
 from array import array
@@ -18,6 +17,7 @@ from tasks.corpus.quality.kenlm import Kenlm
 from tasks.corpus.quality.normalise import normalised, normalised_segments, segments
 from tasks.corpus.quality.parameters import QualityModelParameters
 from tasks.corpus.quality.perplexity import NGRAMS, PIECES
+from tasks.corpus.quality.sampling import document_hash
 
 # The model file records the number, and the sums of the training depend on it: never the machine's.
 THREADS = 16
@@ -26,12 +26,6 @@ SENTENCE = 2000
 
 class QualityTrainingError(ValueError):
     """Text and parameters do not make a model; says which number to change."""
-
-
-def document_hash(seed: int, identity: str) -> int:
-    """64 bits that order documents for sampling, the same in every process."""
-    digest = hashlib.blake2b(f"{seed}:{identity}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big")
 
 
 @dataclass

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import heapq
 import json
 import re
 from array import array
@@ -16,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.corpus.documents import read_chosen, read_documents
-from tasks.corpus.quality.ngrams import document_hash
+from tasks.corpus.quality.sampling import document_hash, hold_lowest
 
 # Citations of pages that are gone name a copy in an archive: the page itself is meant.
 _ARCHIVED = re.compile(
@@ -157,14 +156,9 @@ def survey_pool(
             pool.url_matches += by_url
             pool.host_matches += by_host
             cited = by_url if match == "url" else by_host
-            heap = pool.cited if cited else pool.other
             hashed = document_hash(seed, row["id"])
-            # heapq keeps the smallest on top; the greatest hash must go, so hashes are negated.
             entry = (-hashed, row["id"], _hash(host_of(comparable(row["uri"]))))
-            if len(heap) < most:
-                heapq.heappush(heap, entry)
-            else:
-                heapq.heappushpop(heap, entry)
+            hold_lowest(pool.cited if cited else pool.other, entry, most)
     return pool
 
 
