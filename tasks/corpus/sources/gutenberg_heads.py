@@ -19,7 +19,8 @@ _OLD_TITLE = re.compile(
     re.IGNORECASE,
 )
 _OLD = re.compile(
-    r"\*{1,6}[ \t]*[^\n]{0,200}?(?:\bE-?(?:text|book)s?\b|Project Gutenberg|(?:file|edition)"
+    r"\*{1,6}[ \t]*(?:(?:The|These|In|Welcome|E-?texts)\b[^\n]{0,200}?(?:\bE-?(?:text|book)s?\b"
+    r"|Electronic Texts|Project Gutenberg)|This [^\n]{0,40}?(?:E-?text|E-?book|file|edition)"
     r" (?:is|should) be)"
     r"|Please take a look at the important information|We encourage you to keep this file"
     r"|Information (?:on contacting|about|prepared by the) Project Gutenberg"
@@ -46,7 +47,7 @@ _TERMS = re.compile(
     re.IGNORECASE,
 )
 _SISTERS = re.compile(
-    r"[*_ \t]{0,4}(?:(?:Title|Titre|Sous-titre|Language|Langue|Edition|Édition|E-?book No\.?"
+    r"[*_ \t]{0,4}(?:(?:Title|Titre|Sous-titre|E-?book No\.?"
     r"|Character set encoding|Dates? [^:\n]{0,70}|Place and date of first publication"
     r"|Lieu et date [^:\n]{0,70}):"
     r"|This (?:e-?book|work|file|book) (?:was (?:produced|created|prepared)|is (?:made|in the))\b"
@@ -121,7 +122,7 @@ def _walked(text: str, header: re.Pattern[str]) -> int:
         if len(paragraph) <= _PARAGRAPH and header.match(paragraph):
             end, strays = gap.end(), 0
         elif len(paragraph) <= _STRAY:
-            # A rule is of the header only where more of it follows or its other paragraphs end.
+            # A rule alone is no title.
             strays += 0 if NOTHING.fullmatch(paragraph) else 1
         else:
             break

@@ -158,6 +158,15 @@ def test_what_only_talks_of_the_sisters_stays() -> None:
     assert unframed(CANADA + inner).text == inner
 
 
+def test_a_book_that_begins_with_short_paragraphs_keeps_them() -> None:
+    for text in (
+        f"CHAPTER I\n\nShort.\n\n*** his etext, he said, was long.\n\n{TEXT}",
+        f"Dates: we met in May.\n\nEdition: what do you mean?\n\nAuthor: Nothing.\n\n{TEXT}",
+    ):
+        for head in (CANADA, AUSTRALIA, FADED_PAGE, NINETIES):
+            assert unframed(head + text).text == text
+
+
 @pytest.mark.parametrize("tail", ["", "\n\nEnd of The Project Gutenberg Etext of A Voyage\n"])
 def test_headers_of_the_nineties_without_small_print(tail: str) -> None:
     book = unframed(f"{NINETIES}{TEXT}{tail}")
