@@ -7,17 +7,24 @@ GPU-hours are met within -6.2 to +9.4 % (Table 15).
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
-from rich.table import Table
+from pydantic import BaseModel, ConfigDict
 
 from model.config import ModelConfig
 from model.flops import flops_per_token
-from model.memory import GIB, STATE_BYTES, training_memory
-from model.presets import preset, preset_name
-from tasks.emissions.parameters import EmissionsParameters
-from tasks.emissions.published import GPUS, PAPER_BATCH_TOKENS, RECIPES, UNPUBLISHED
+from model.gpus import GPUS
+from model.memory import GIB, RUNTIME, Recompute
+from model.presets import preset
+from tasks.emissions.published import RECIPES, UNPUBLISHED, paper_cost
+from tasks.planning.layout import (
+    Layout,
+    Sharding,
+    alternatives,
+    choose_layout,
+    room,
+    sequences_per_gpu,
+)
+from tasks.planning.parameters import PRIOR_MFU, PlanParameters
 
-PRIOR_MFU = 0.5
 # P5 and P95 of the ratio actual / forecast: Student t (3 degrees of freedom, 2.35) x the standard
 # deviation of the four log ratios of Table 15 (0.067) x sqrt(1 + 1/4), as a factor.
 BAND = 1.19
@@ -25,82 +32,6 @@ BAND = 1.19
 
 class BudgetExceeded(ValueError):
     """A run is refused because its P95 forecast does not fit what is left of the budget."""
-
-
-class PlanParameters(BaseModel):
-    """What to forecast: the form of the ``planning`` flow and of ``arriero plan``."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", title="Plan")
-
-    preset: str = Field(
-        "7B",
-        title="Preset",
-        description="Model shape by name (nano, 7B, 13B, 33B, 65B, Llama-2-7B, ...).",
-    )
-    tokens: int | None = Field(
-        None,
-        title="Training tokens",
-        description="Tokens. Empty: the published number (1.0T for 7B and 13B, 1.4T for 33B, 65B).",
-        ge=1,
-        le=10**15,
-    )
-    gpus: int = Field(
-        2048,
-        title="GPUs",
-        description="Number of GPUs. Source: paper section 2.4 (2048).",
-        ge=1,
-        le=1_000_000,
-    )
-    gpu: str = Field(
-        "A100-80GB",
-        title="GPU",
-        description=f"Kind of GPU: {', '.join(GPUS)}. Source: paper section 2.4.",
-    )
-    mfu: float = Field(
-        PRIOR_MFU,
-        title="Model FLOPs use",
-        description="Part of the dense bf16 peak that is reached, no unit. Prior from Table 15.",
-        gt=0,
-        le=1,
-    )
-    context: int | None = Field(
-        None,
-        title="Sequence length",
-        description="Tokens per training sequence. Empty: the preset's context, at most 8192.",
-        ge=1,
-        le=1 << 20,
-    )
-    batch_tokens: int = Field(
-        PAPER_BATCH_TOKENS,
-        title="Tokens per batch",
-        description="Tokens of the global batch. Source: paper, Table 2 (4M = 4,194,304).",
-        ge=1,
-        le=1 << 30,
-    )
-    warmup_steps: int = Field(
-        2000,
-        title="Warm-up steps",
-        description="Steps. Source: paper section 2.3.",
-        ge=0,
-        le=1_000_000,
-    )
-    emissions: EmissionsParameters = Field(
-        EmissionsParameters(),
-        title="Emissions",
-        description="PUE, intensity and budget. Its GPU TDP is used for A100 GPUs only.",
-    )
-
-    @field_validator("preset")
-    @classmethod
-    def _known_preset(cls, value: str) -> str:
-        return preset_name(value)
-
-    @field_validator("gpu")
-    @classmethod
-    def _known_gpu(cls, value: str) -> str:
-        if value not in GPUS:
-            raise ValueError(f"unknown GPU {value!r}; known: {', '.join(GPUS)}")
-        return value
 
 
 class Range(BaseModel):
@@ -112,8 +43,37 @@ class Range(BaseModel):
     p95: float
 
 
+class MemoryPlan(BaseModel):
+    """GiB of one GPU by what they hold. Loss and recomputed block are not there at once."""
+
+    model_config = ConfigDict(frozen=True)
+
+    parameters: float
+    cast_weights: float
+    gradients: float
+    optimizer: float
+    activations: float
+    recomputed: float
+    loss: float
+    gathered: float
+    communication: float
+    runtime: float
+
+
+class PaperPlan(BaseModel):
+    """What the paper says (Table 15), and the forecast's GPU-hours over the paper's less 1."""
+
+    model_config = ConfigDict(frozen=True)
+
+    gpu_hours: float
+    days: float
+    mwh: float
+    tco2eq: float
+    gpu_hours_difference: float
+
+
 class PlanReport(BaseModel):
-    """The forecast. Memory is for fully sharded training in bf16 with fp32 AdamW states."""
+    """The forecast."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -126,7 +86,9 @@ class PlanReport(BaseModel):
     flops: float
     gpu: str
     gpus: int
+    precision: str
     peak_flops_per_gpu: float
+    peak_flops_source: str
     mfu: float
     gpu_hours: float
     gpu_hours_range: Range
@@ -141,11 +103,19 @@ class PlanReport(BaseModel):
     kwh_range: Range
     tco2eq: float
     tco2eq_range: Range
+    paper: PaperPlan | None
     batch_tokens: int
     steps: int
     learning_rate: float
     warmup_steps: int
     recipe_source: str
+    sharding: Sharding
+    shard: int
+    recompute: Recompute
+    micro_batch: int
+    accumulation: int
+    memory: MemoryPlan
+    memory_by_recompute_gib: dict[Recompute, float]
     memory_states_gib: float
     memory_activations_gib: float
     memory_per_gpu_gib: float
@@ -177,32 +147,15 @@ def plan(parameters: PlanParameters, own_shape: ModelConfig | None = None) -> Pl
     tokens = parameters.tokens or (int(recipe.tokens) if recipe else 20 * shape.parameters)
     per_token = flops_per_token(shape, context)
     flops = float(per_token.value) * tokens
-    hours = gpu_hours(flops, gpu.peak, parameters.mfu)
+    peak = gpu.peak_fp32 if parameters.number_format == "fp32" else gpu.peak
+    hours = gpu_hours(flops, peak, parameters.mfu)
     watts = emissions.gpu_tdp if parameters.gpu.startswith("A100") else gpu.tdp
     kwh = hours * watts / 1000 * emissions.pue
     tco2eq = kwh * emissions.intensity / 1000
     days = hours / parameters.gpus / 24
-    states = STATE_BYTES * shape.parameters / parameters.gpus / GIB
-    activations = activation_gib(
-        shape.dim, shape.layers, shape.ffn_hidden or 0, shape.vocab_size, context
-    )
-    memory = states + activations + gathered_gib(shape.parameters, shape.layers)
-    notes = []
-    if recipe is None:
-        notes.append(f"Tokens and learning rate: {UNPUBLISHED}.")
-    if not parameters.gpu.startswith("A100"):
-        notes.append("The band was made on A100; on other GPUs the prior MFU is a guess.")
-    replica = training_memory(
-        shape, tokens=context, context=context, bf16=True, masked=False, gradients_stay=True
-    )
-    if replica.total / GIB > 0.92 * gpu.memory_gib:
-        notes.append(
-            f"Memory is that of fully sharded training. This version's engine keeps a replica on"
-            f" every GPU ({replica.total / GIB:.0f} GiB), which does not fit: it cannot train this"
-            " model yet."
-        )
-    if parameters.gpus > parameters.batch_tokens // context:
-        notes.append("More GPUs than sequences in the batch: some would have nothing to do.")
+    layout = choose_layout(shape, parameters, context)
+    memory = layout.memory
+    published = None if own_shape else paper_cost(parameters.preset)
     return PlanReport(
         preset="own shape" if own_shape else parameters.preset,
         parameters=shape.parameters,
@@ -213,7 +166,9 @@ def plan(parameters: PlanParameters, own_shape: ModelConfig | None = None) -> Pl
         flops=flops,
         gpu=parameters.gpu,
         gpus=parameters.gpus,
-        peak_flops_per_gpu=gpu.peak,
+        precision=parameters.number_format,
+        peak_flops_per_gpu=peak,
+        peak_flops_source=gpu.source,
         mfu=parameters.mfu,
         gpu_hours=hours,
         gpu_hours_range=_range(hours),
@@ -228,32 +183,78 @@ def plan(parameters: PlanParameters, own_shape: ModelConfig | None = None) -> Pl
         kwh_range=_range(kwh),
         tco2eq=tco2eq,
         tco2eq_range=_range(tco2eq),
+        paper=published
+        and PaperPlan(
+            gpu_hours=published.gpu_hours,
+            days=published.gpu_hours / parameters.gpus / 24,
+            mwh=published.mwh,
+            tco2eq=published.tco2eq,
+            gpu_hours_difference=hours / published.gpu_hours - 1,
+        ),
         batch_tokens=parameters.batch_tokens,
         steps=max(1, round(tokens / parameters.batch_tokens)),
         learning_rate=recipe.learning_rate if recipe else 3.0e-4,
         warmup_steps=parameters.warmup_steps,
         recipe_source=recipe.source if recipe else UNPUBLISHED,
-        memory_states_gib=states,
-        memory_activations_gib=activations,
-        memory_per_gpu_gib=memory,
+        sharding=layout.sharding,
+        shard=layout.shard,
+        recompute=layout.recompute,
+        micro_batch=layout.micro_batch,
+        accumulation=layout.accumulation,
+        memory=MemoryPlan(
+            parameters=(memory.weights - memory.cast) / GIB,
+            cast_weights=memory.cast / GIB,
+            gradients=memory.gradients / GIB,
+            optimizer=memory.optimizer / GIB,
+            activations=memory.activations / GIB,
+            recomputed=memory.recomputed / GIB,
+            loss=memory.loss / GIB,
+            gathered=memory.gathered / GIB,
+            communication=memory.communication / GIB,
+            runtime=RUNTIME / GIB,
+        ),
+        memory_by_recompute_gib=alternatives(shape, parameters, context, layout),
+        memory_states_gib=(memory.weights - memory.cast + memory.gradients + memory.optimizer)
+        / GIB,
+        memory_activations_gib=memory.activations / GIB,
+        memory_per_gpu_gib=memory.total / GIB,
         gpu_memory_gib=gpu.memory_gib,
-        fits=memory <= 0.92 * gpu.memory_gib,
-        notes=notes,
+        fits=memory.total <= room(parameters),
+        notes=_notes(parameters, context, layout, published=recipe is not None),
     )
 
 
-def activation_gib(dim: int, layers: int, hidden: int, vocabulary: int, context: int) -> float:
-    """Activations of one sequence in GiB: a checkpoint per layer (bf16), one layer recomputed
-    (about 8 d + 3 h values a token, bf16), logits in bf16 and their loss in fp32."""
-    checkpoints = 2 * layers * dim
-    layer = 2 * (8 * dim + 3 * hidden)
-    logits = (2 + 4) * vocabulary
-    return context * (checkpoints + layer + logits) / GIB
-
-
-def gathered_gib(parameters: int, layers: int) -> float:
-    """Two layers gathered in bf16 at a time (the one that runs and the one fetched ahead)."""
-    return 2 * 2 * parameters / layers / GIB
+def _notes(
+    parameters: PlanParameters, context: int, layout: Layout, *, published: bool
+) -> list[str]:
+    """What a reader of the figures must know."""
+    notes = []
+    gpu = GPUS[parameters.gpu]
+    if not published:
+        notes.append(f"Tokens and learning rate: {UNPUBLISHED}.")
+    if not parameters.gpu.startswith("A100"):
+        notes.append("The band was made on A100; on other GPUs the prior MFU is a guess.")
+    if not gpu.bf16:
+        notes.append(
+            f"{parameters.gpu} has no bf16: planned in {parameters.number_format}."
+            + (
+                " The trainer offers bf16 and fp32 only; fp16 needs a loss scale besides."
+                if parameters.number_format == "fp16"
+                else ""
+            )
+        )
+    if layout.shard > 1 and layout.accumulation > 1:
+        notes.append(
+            "While micro-batches add up, the gradients are whole on each GPU; a larger micro-batch"
+            " or more GPUs avoid it."
+        )
+    if parameters.gpus > parameters.batch_tokens // context:
+        notes.append("More GPUs than sequences in the batch: some would have nothing to do.")
+    elif sequences_per_gpu(parameters, context) * parameters.gpus * context != (
+        parameters.batch_tokens
+    ):
+        notes.append("The batch is no multiple of GPUs x sequence length: the last ones idle.")
+    return notes
 
 
 def check_budget(report: PlanReport, spent_tco2eq: float, budget_tco2eq: float | None) -> None:
@@ -270,42 +271,6 @@ def check_budget(report: PlanReport, spent_tco2eq: float, budget_tco2eq: float |
             f" are spent and it may need {report.tco2eq_range.p95:.3g} t (P95). Raise the budget,"
             " or train a smaller model or fewer tokens."
         )
-
-
-def render_plan(report: PlanReport) -> Table:
-    """The forecast as a table for people."""
-    table = Table(title=f"Plan: {report.preset} on {report.gpus} x {report.gpu}", show_header=False)
-    fits = "fits" if report.fits else "does NOT fit"
-
-    def band(value: float, spread: Range, unit: str = "") -> str:
-        return f"{_short(value)}{unit} (P5-P95 {_short(spread.p5)} to {_short(spread.p95)})"
-
-    rows = {
-        "Parameters": f"{report.parameters:,}",
-        "Tokens": f"{report.tokens:,} ({report.recipe_source})",
-        "Steps": f"{report.steps:,} of {report.batch_tokens:,} tokens",
-        "Learning rate": f"{report.learning_rate:g}, {report.warmup_steps:,} warm-up steps",
-        "FLOPs per token": f"{report.flops_per_token:,} ({report.flops_formula})",
-        "GPU-hours": f"{band(report.gpu_hours, report.gpu_hours_range)}, MFU {report.mfu:.0%}",
-        "Days": band(report.days, report.days_range),
-        "Energy": f"{band(report.kwh, report.kwh_range, ' kWh')}, {report.gpu_watts:g} W,"
-        f" PUE {report.pue:g}",
-        "Carbon": f"{band(report.tco2eq, report.tco2eq_range, ' t CO2eq')} at"
-        f" {report.intensity_kg_per_kwh:g} kg/kWh ({report.intensity_source})",
-        "Memory per GPU": f"{report.memory_per_gpu_gib:.3g} GiB, {fits} in"
-        f" {report.gpu_memory_gib:g} GiB (states {report.memory_states_gib:.3g}, activations of"
-        f" one sequence {report.memory_activations_gib:.3g})",
-    }
-    for name, value in rows.items():
-        table.add_row(name, value)
-    for note in report.notes:
-        table.add_row("Note", note)
-    return table
-
-
-def _short(value: float) -> str:
-    """Three significant digits, or whole numbers with separators."""
-    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def _range(value: float) -> Range:

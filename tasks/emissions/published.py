@@ -1,27 +1,12 @@
-"""What a forecast takes from publications: GPUs by their data sheets, recipes by their papers."""
+"""What a forecast takes from publications: recipes by their papers, the paper's own costs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from registry.paper import table
+
 PAPER_BATCH_TOKENS = 4_194_304  # the paper's "4M": 2048 sequences of 2048
-
-
-@dataclass(frozen=True)
-class Gpu:
-    """Dense bf16 peak in FLOP/s, TDP in W, memory in GiB, by the maker's data sheet."""
-
-    peak: float
-    tdp: float
-    memory_gib: float
-
-
-GPUS = {
-    "A100-80GB": Gpu(312e12, 400, 80),
-    "A100-40GB": Gpu(312e12, 400, 40),
-    "H100-80GB": Gpu(989e12, 700, 80),
-    "H200-141GB": Gpu(989e12, 700, 141),
-}
 
 
 @dataclass(frozen=True)
@@ -53,3 +38,20 @@ RECIPES = {
 UNPUBLISHED = (
     "not published for this shape: 20 tokens per parameter (Chinchilla), Table 2's rate of 7B"
 )
+
+
+@dataclass(frozen=True)
+class PaperCost:
+    """A row of Table 15."""
+
+    gpu_hours: int
+    mwh: float
+    tco2eq: float
+
+
+def paper_cost(preset: str) -> PaperCost | None:
+    """What the paper says that its model of this name took; None for other shapes."""
+    for row in table("table15_carbon"):
+        if row["model"] == f"LLaMA-{preset}":
+            return PaperCost(int(row["gpu_hours"]), float(row["total_MWh"]), float(row["tCO2eq"]))
+    return None

@@ -8,6 +8,7 @@ from decimal import Decimal
 import pytest
 from pydantic import ValidationError
 
+from model.gpus import GPUS
 from model.presets import preset
 from tasks.emissions.forecast import (
     BudgetExceeded,
@@ -15,7 +16,6 @@ from tasks.emissions.forecast import (
     check_budget,
     gpu_hours,
     plan,
-    render_plan,
     training_flops,
 )
 from tasks.emissions.methods import (
@@ -26,7 +26,7 @@ from tasks.emissions.methods import (
     printed_carbon,
 )
 from tasks.emissions.parameters import EmissionsParameters
-from tasks.emissions.published import GPUS
+from tasks.planning.tables import render_plan
 
 # model: GPU-hours, MWh and t CO2eq as printed, exact MWh (LLaMA paper, Table 15).
 TABLE_15 = {
