@@ -133,16 +133,40 @@ def plan(
     preset: Annotated[str, typer.Option(help="Model shape, for example 7B.")] = "7B",
     tokens: Annotated[float | None, typer.Option(help="Training tokens, for example 1e12.")] = None,
     gpus: Annotated[int | None, typer.Option(help="Number of GPUs.")] = None,
+    gpu: Annotated[str | None, typer.Option(help="Kind of GPU: a100, h100, v100, ...")] = None,
+    context: Annotated[int | None, typer.Option(help="Tokens of a sequence.")] = None,
+    sharding: Annotated[str | None, typer.Option(help="auto, ddp, fsdp or hsdp.")] = None,
+    recompute: Annotated[
+        str | None, typer.Option(help="Activation checkpointing: auto, none, selective or full.")
+    ] = None,
+    micro_batch: Annotated[int | None, typer.Option(help="Sequences of a forward pass.")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, bf16, fp16 or fp32.")] = None,
+    serve: Annotated[bool, typer.Option("--serve", help="Does it run on one such GPU?")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """What a run would cost: parameters, GPU hours, energy, carbon."""
-    from tasks.emissions.forecast import PlanParameters, render_plan
+    """What a run would cost: layout, memory, GPU hours, energy, carbon; or what serving needs."""
     from tasks.emissions.forecast import plan as forecast
+    from tasks.planning.parameters import PlanParameters
+    from tasks.planning.serving import plan_serving
+    from tasks.planning.tables import render_plan, render_serving
 
-    given = {"tokens": tokens, "gpus": gpus}
-    report = forecast(
-        PlanParameters(preset=preset, **{k: v for k, v in given.items() if v is not None})
-    )
+    given = {
+        "tokens": tokens,
+        "gpus": gpus,
+        "gpu": gpu,
+        "context": context,
+        "sharding": sharding,
+        "recompute": recompute,
+        "micro_batch": micro_batch,
+        "precision": precision,
+    }
+    wanted = {name: value for name, value in given.items() if value is not None}
+    parameters = PlanParameters.model_validate({"preset": preset, "serve": serve, **wanted})
+    if serve:
+        served = plan_serving(parameters)
+        emit(served.model_dump(mode="json"), as_json, lambda: render_serving(served))
+        return
+    report = forecast(parameters)
     emit(report.model_dump(mode="json"), as_json, lambda: render_plan(report))
 
 
