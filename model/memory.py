@@ -18,8 +18,10 @@
 N parameters, L layers, d width, k key/value width, f SwiGLU width, V vocabulary, T context,
 n tokens of a forward pass, b bytes of a value (4 or 2; the head's gradient is 4 unless sharded),
 s processes that share one copy (DDP: 1; FSDP2: all; HSDP: those of a node). Loss and recomputed
-block are not there at the same time. All of it is within 10 % of torch's memory tracker on small
-shapes (the tests). With ``RUNTIME`` the sum was 0.87 to 1.01 of the peak of six runs on a CPU.
+block are not there at the same time. The last norm and the gradient of its output (3 d n values)
+are left out, the loss is counted higher than it was seen (8 G). The total is within 10 % of torch's
+memory tracker on small shapes (the tests). With ``RUNTIME`` it was 0.87 to 1.01 of the peak of six
+runs on a CPU: rather too little than too much, so that nothing is refused that would fit.
 """
 
 from __future__ import annotations
