@@ -150,7 +150,7 @@ def test_one_process_is_within_ten_percent_of_the_tracker(
     # The last norm and the gradients of the loss are in the tracker's activations as well.
     tail = _tail(config, 8, bf16, sharded=False)
     cast = memory.cast if recompute == "none" else 0
-    assert memory.activations + cast + tail == pytest.approx(after["Activation"], rel=0.03)
+    assert memory.activations + cast + tail == pytest.approx(after["Activation"], rel=0.05)
     assert memory.total - RUNTIME == pytest.approx(peak["Total"], rel=0.1)
 
 
@@ -175,7 +175,7 @@ def test_a_sharded_model_is_within_ten_percent_of_the_tracker(
     assert memory.gradients == pytest.approx(peak["Sharded Grad"], rel=0.01)
     assert memory.optimizer == pytest.approx(peak["OptState"], rel=0.01)
     tail = _tail(config, 8, bf16, sharded=True)
-    assert memory.activations + tail == pytest.approx(after["Activation"], rel=0.03)
+    assert memory.activations + tail == pytest.approx(after["Activation"], rel=0.05)
     assert memory.total - RUNTIME == pytest.approx(peak["Total"], rel=0.1)
 
 
