@@ -108,6 +108,7 @@ def test_every_flow_of_the_chain_has_one_deployment() -> None:
             "nightly-evaluation",
             "promotion",
             "planning",
+            "scaling",
         }
     )
     assert [s["cron"] for d in DEPLOYMENTS for s in d.get("schedules", [])] == ["0 2 * * *"]
