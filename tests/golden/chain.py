@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 from collections.abc import Iterator, Mapping
@@ -29,6 +30,32 @@ class NoParameters(BaseModel):
     """The exact checkpoint has nothing to choose."""
 
     model_config = ConfigDict(frozen=True)
+
+
+class LadderRun(BaseModel):
+    """A run of a ladder whose loss follows a law, with a ripple in place of noise."""
+
+    model_config = ConfigDict(frozen=True)
+
+    layers: int
+    tokens: int
+    context: int = CONTEXT
+
+    def write(self, inputs: Mapping[str, Path], context: StageContext) -> StageResult:
+        """The files of a checkpoint that the law is fitted to."""
+        model = shape().model_copy(update={"layers": self.layers})
+        size = model.parameters - model.embedding_parameters
+        ripple = ((7 * self.layers + self.tokens // 100_000) % 5 - 2) / 1000
+        loss = round(2.0 + 40 / size**0.35 + 300 / self.tokens**0.45 + ripple, 6)
+        summary = {
+            "tokens": self.tokens,
+            "steps": 10,
+            "loss": loss,
+            "validation": {"c4": {"loss": loss, "tokens": 1000}},
+        }
+        (context.out / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
+        (context.out / "config.json").write_text(model.model_dump_json(), encoding="utf-8")
+        return StageResult()
 
 
 @dataclass(frozen=True)
@@ -110,6 +137,7 @@ class _Chain:
         # Not the trained model: its last bits, an input of what follows, are the machine's.
         checkpoint = self.exact_checkpoint(tokenizer)
         self.training(tokens, tokenizer, instructions, checkpoint)
+        self.scaling(tokens)
         self.evaluation(checkpoint)
         return self.found
 
@@ -236,6 +264,27 @@ class _Chain:
         self.keep(finetune.fn(finetuning, checkpoint, instructions, self.run), step_losses)
         self.keep(export_model.fn(checkpoint, self.run))
 
+    def scaling(self, tokens: ArtifactRef) -> None:
+        """A ladder whose losses are written down: those of the trainer are the machine's."""
+        from tasks.emissions.parameters import EmissionsParameters
+        from tasks.scaling.parameters import ScalingParameters
+        from tasks.scaling.stage import fit_ladder
+
+        stage = Stage(name="golden.run", version=1, kind=Kind.CHECKPOINT)
+        inputs = {"tokens": tokens}
+        runs = {
+            f"{run.layers} layers, {run.tokens} tokens": settled(
+                run_stage(stage, run, inputs, self.run, run.write)
+            )
+            for run in (
+                LadderRun(layers=n, tokens=d)
+                for n in (2, 4, 8)
+                for d in (100_000, 300_000, 1_000_000)
+            )
+        }
+        parameters = ScalingParameters(draws=100, served_tokens=(0, 10**9))
+        self.keep(fit_ladder.fn(parameters, EmissionsParameters(), runs, self.run), fitted_law)
+
     def evaluation(self, checkpoint: ArtifactRef) -> None:
         from tasks.evaluation.parameters import EvaluationParameters
         from tasks.evaluation.stage import evaluate_model, fingerprint_bench
@@ -272,3 +321,10 @@ def log_likelihoods(artifact: Path) -> list[float]:
         for line in path.read_text(encoding="utf-8").splitlines()
         for value in json.loads(line).get("logprobs", [])
     ]
+
+
+def fitted_law(artifact: Path) -> list[float]:
+    """Irreducible loss and exponents of the law, and the logarithm of each best size."""
+    report = json.loads((artifact / "law.json").read_text(encoding="utf-8"))
+    law = [report["law"][name]["value"] for name in ("E", "alpha", "beta")]
+    return [*law, *(math.log(answer["size"]["value"]) for answer in report["answers"])]

@@ -22,7 +22,7 @@ from tests.golden.chain import STEPS, Golden, machine, run_chain
 from tests.golden.comparison import TOLERANCE, problem, read_digests, write_digests
 from tests.golden.inputs import write_data
 
-FLOATING = {"pretraining", "finetuning", "evaluation"}
+FLOATING = {"pretraining", "finetuning", "evaluation", "scaling"}
 
 
 @pytest.fixture(scope="module")
