@@ -172,6 +172,14 @@ def create_app(settings: Settings | None = None, links: Links | None = None) -> 
     def training(key: str) -> HTMLResponse:
         return page("training.html", "training", lambda pages: pages.training(key))
 
+    @app.get("/scaling")
+    def scalings() -> HTMLResponse:
+        return page("scaling.html", "scaling", lambda pages: pages.scaling(None))
+
+    @app.get("/scaling/{key}")
+    def scaling(key: str) -> HTMLResponse:
+        return page("scaling.html", "scaling", lambda pages: pages.scaling(key))
+
     @app.get("/evaluation")
     def evaluation() -> HTMLResponse:
         return page("evaluation.html", "evaluation", Pages.evaluation)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from dashboards.contents import Curve, Mixture, SourceFunnel
@@ -58,6 +59,27 @@ def mixture_figure(mixture: Mixture) -> str:
         {"type": "bar", "name": "paper, Table 1", "x": labels, "y": paper},
     ]
     return _json(traces, x="", y="share of training, %")
+
+
+def log_log(
+    traces: Sequence[tuple[str, str, Sequence[float], Sequence[float]]], *, x: str, y: str
+) -> str:
+    """Lines and points ``(mode, name, x, y)`` on two logarithmic axes, as JSON."""
+    drawn = [
+        {
+            "type": "scatter",
+            "mode": mode,
+            "name": _plain(name),
+            "x": list(across),
+            "y": list(up),
+        }
+        for mode, name, across, up in traces
+    ]
+    axes = {
+        "xaxis": {"title": {"text": x}, "type": "log"},
+        "yaxis": {"title": {"text": y}, "type": "log"},
+    }
+    return json.dumps({"data": drawn, "layout": axes}, allow_nan=False)
 
 
 def _json(traces: list[dict[str, Any]], *, x: str, y: str, log_top: float | None = None) -> str:

@@ -144,7 +144,7 @@ def funnel(store: Store, ref: ArtifactRef) -> list[SourceFunnel]:
     """``funnel.json`` by source, in the file's order."""
     path = store.path(ref) / "funnel.json"
     by_source: dict[str, list[FunnelStep]] = {}
-    for step in _parse(path, TypeAdapter(list[FunnelStep])):
+    for step in parse(path, TypeAdapter(list[FunnelStep])):
         by_source.setdefault(step.source, []).append(step)
     return [SourceFunnel(source=source, steps=steps) for source, steps in by_source.items()]
 
@@ -155,7 +155,7 @@ def funnel_by_shard(store: Store, ref: ArtifactRef) -> list[ShardFunnel]:
     if not path.is_file():
         return []
     by_shard: dict[tuple[str, int], list[FunnelStep]] = {}
-    for row in _parse(path, TypeAdapter(list[_ShardStep])):
+    for row in parse(path, TypeAdapter(list[_ShardStep])):
         by_shard.setdefault((row.source, row.shard), []).append(row)
     return [
         ShardFunnel(source=source, shard=shard, steps=list(steps))
@@ -165,12 +165,12 @@ def funnel_by_shard(store: Store, ref: ArtifactRef) -> list[ShardFunnel]:
 
 def mixture(store: Store, ref: ArtifactRef) -> Mixture:
     """``mixture.json`` of a corpus."""
-    return _parse(store.path(ref) / "mixture.json", TypeAdapter(Mixture))
+    return parse(store.path(ref) / "mixture.json", TypeAdapter(Mixture))
 
 
 def summary(store: Store, ref: ArtifactRef) -> dict[str, Any]:
     """``summary.json`` of a checkpoint."""
-    return _parse(store.path(ref) / "summary.json", TypeAdapter(dict[str, Any]))
+    return parse(store.path(ref) / "summary.json", TypeAdapter(dict[str, Any]))
 
 
 def curve(store: Store, ref: ArtifactRef) -> Curve | None:
@@ -264,7 +264,12 @@ def _lines(path: Path) -> Iterable[dict[str, Any]]:
                 yield value
 
 
-def _parse(path: Path, adapter: TypeAdapter[T]) -> T:
+def parse(path: Path, adapter: TypeAdapter[T]) -> T:
+    """One small JSON file as the adapter's type.
+
+    Raises:
+        ContentError: it cannot be read, is too large, or is not as agreed.
+    """
     try:
         size = path.stat().st_size
         if size > LARGEST_JSON:

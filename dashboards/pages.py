@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from dashboards import charts, comparison, formats, queries
+from dashboards import charts, comparison, formats, queries, scaling
 from dashboards.queries import ArtifactRow
 from dashboards.report import Corpus, Training, corpus, rejected, run_report, shards, training
 from registry.artifacts import Kind, Store
@@ -81,6 +81,23 @@ class Pages:
         chosen = self._choose(key, Kind.CHECKPOINT, rows)
         shown = [_with_figure(training(self.store, chosen.ref))] if chosen else []
         return {"trainings": shown, "rows": rows, "chosen": chosen}
+
+    def scaling(self, key: str | None) -> dict[str, Any]:
+        """Law and answers of one scaling study, by default the newest."""
+        listed = queries.artifacts(self.registry, kind=Kind.REPORT, limit=LISTED)
+        rows = [row for row in listed if row.ref.stage == scaling.STAGE]
+        chosen = self._choose(key, Kind.REPORT, rows)
+        if chosen and chosen.ref.stage != scaling.STAGE:
+            raise PageNotFound(f"the report with the key {key} is of no scaling study")
+        shown = scaling.study(self.store, chosen.ref) if chosen else None
+        law = shown.law if shown else None
+        return {
+            "study": shown,
+            "chosen": chosen,
+            "rows": rows,
+            "law_figure": scaling.law_figure(law, shown.ladder) if shown and law else None,
+            "cost_figure": scaling.cost_figure(law) if law else None,
+        }
 
     def evaluation(self) -> dict[str, Any]:
         """Every figure; real ones beside the paper's, sample ones apart."""

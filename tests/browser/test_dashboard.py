@@ -136,7 +136,8 @@ def test_loss_curve_has_lines_and_its_table(page: Any, address: str, example: An
 
 def test_navigation_reaches_every_page(page: Any, address: str) -> None:
     page.goto(address)
-    for name in ("Runs", "Corpus", "Training", "Evaluation", "Emissions", "Models", "Lineage"):
+    data, models = ("Runs", "Corpus", "Training", "Scaling"), ("Evaluation", "Emissions", "Models")
+    for name in (*data, *models, "Lineage"):
         page.get_by_role("navigation").get_by_role("link", name=name, exact=True).click()
         page.wait_for_load_state()
         current = page.locator("nav a[aria-current=page]")

@@ -17,7 +17,17 @@ from registry.emissions import IDLE, EmissionEntry, upsert_emissions
 from registry.runs import start_run
 from registry.settings import Settings
 
-PAGES = ("/", "/runs", "/corpus", "/training", "/evaluation", "/emissions", "/models", "/lineage")
+PAGES = (
+    "/",
+    "/runs",
+    "/corpus",
+    "/training",
+    "/scaling",
+    "/evaluation",
+    "/emissions",
+    "/models",
+    "/lineage",
+)
 
 
 def _tables(page: str, heading: str) -> list[html.HtmlElement]:
