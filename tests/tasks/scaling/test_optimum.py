@@ -121,7 +121,7 @@ def test_tied_shapes_and_untied_ones_are_no_family() -> None:
 def test_the_papers_argument_follows_from_the_published_law() -> None:
     """Hoffmann's data as refitted by Besiroglu et al. 2024: training alone asks for about the
     10B and 200B tokens that the paper's introduction quotes; serving a trillion tokens asks for
-    a model of less than half the size, trained three times as long, at two thirds of the GPU-hours."""
+    a model of less than half the size on three times the tokens, at two thirds of the cost."""
     law = LossLaw(E=1.8172, A=482.01, alpha=0.3478, B=2085.43, beta=0.3658)
     shapes = family([PRESETS[name] for name in ("7B", "13B", "33B", "65B")], "all", 2048)
     work = Work(shapes.training, shapes.serving, 0.5, 0.25)
