@@ -108,6 +108,16 @@ def test_what_lies_outside_the_ladder_is_said_with_its_factor(tmp_path: Path) ->
     assert f"size {factor:.3g} times" in second and "tokens" in second
 
 
+def test_a_size_below_the_ladders_is_beyond_it_too(tmp_path: Path) -> None:
+    target = SMALL.loss(200_000, 400_000)
+    served = {"target_loss": target, "served_tokens": (10**13,)}
+    report, result, _ = made(tmp_path, QUICK.model_copy(update=served))
+    (answer,) = report["answers"]
+    factor = 106_816 / answer["size"]["value"]
+    assert factor > 1 and answer["beyond"]["size"] == pytest.approx(factor)
+    assert f"(size {factor:.3g} times" in result.notes[0]
+
+
 def test_inside_the_ladder_nothing_is_said_of_extrapolation(tmp_path: Path) -> None:
     target = SMALL.loss(600_000, 400_000)
     parameters = QUICK.model_copy(update={"target_loss": target, "served_tokens": (0,)})
