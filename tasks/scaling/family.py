@@ -1,7 +1,8 @@
 """FLOPs of a size between and beyond the ladder's: its shapes as one family.
 
-Widths and layers x width of the ladder are each followed by a power of N; FLOPs then have the
-formulas of ``model.flops``. ``error`` says how far the family is off at the shapes themselves.
+Widths and layers x width of the ladder are each followed by a power of the parameters without
+embeddings; FLOPs then have the formulas of ``model.flops``. ``error`` says how far the family is
+off at the shapes themselves.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from tasks.scaling.parameters import Count
 
 TRAINING_FORMULA = "6N + 12LdT; N all parameters"
 SERVING_FORMULA = "2N + 4LdT; N without the input embedding"
+NEWTON_STEPS = 8
 
 
 def counted(shape: ModelConfig, count: Count) -> int:
@@ -29,7 +31,8 @@ def counted(shape: ModelConfig, count: Count) -> int:
 class ShapeFamily:
     """Training and serving FLOPs per token as functions of the law's N (numbers or arrays).
 
-    width, keys: (factor, exponent) of the width d and of layers x heads x head width, over N.
+    width, keys: (factor, exponent) of the width d and of layers x heads x head width, over the
+        parameters without embeddings.
     error: largest relative difference to ``model.flops`` at the shapes.
     """
 
@@ -43,24 +46,41 @@ class ShapeFamily:
 
     def training(self, size: np.ndarray) -> np.ndarray:
         """FLOPs of one trained token, forward and backward."""
-        total = size + self.matrices * self._matrix(size) if self.count != "all" else size
-        return 6 * total + 12 * self._keys(size) * self.context
+        body = self._body(size)
+        total = body + self.matrices * self._matrix(body)
+        return 6 * total + 12 * self._keys(body) * self.context
 
     def serving(self, size: np.ndarray) -> np.ndarray:
         """FLOPs of one served token, forward."""
-        matrices = 1 if self.count != "all" else 1 - self.matrices
-        multiplied = size + matrices * self._matrix(size)
-        return 2 * multiplied + 4 * self._keys(size) * self.context
+        body = self._body(size)
+        return 2 * (body + self._matrix(body)) + 4 * self._keys(body) * self.context
 
     def parameters(self, size: np.ndarray) -> np.ndarray:
         """All parameters of a size."""
-        return size if self.count == "all" else size + self.matrices * self._matrix(size)
+        body = self._body(size)
+        return body + self.matrices * self._matrix(body)
 
-    def _matrix(self, size: np.ndarray) -> np.ndarray:
-        return self.vocabulary * self.width[0] * size ** self.width[1]
+    def _body(self, size: np.ndarray) -> np.ndarray:
+        """Parameters without the embeddings, from the law's N.
 
-    def _keys(self, size: np.ndarray) -> np.ndarray:
-        return self.keys[0] * size ** self.keys[1]
+        Newton in logarithms: the sum of two powers is convex and rising there, so it converges.
+        """
+        if self.count == "without_embeddings":
+            return size
+        wanted = np.log(size)
+        u = wanted
+        for _ in range(NEWTON_STEPS):
+            body = np.exp(u)
+            matrices = self.matrices * self._matrix(body)
+            slope = (body + self.width[1] * matrices) / (body + matrices)
+            u = u - (np.log(body + matrices) - wanted) / slope
+        return np.exp(u)
+
+    def _matrix(self, body: np.ndarray) -> np.ndarray:
+        return self.vocabulary * self.width[0] * body ** self.width[1]
+
+    def _keys(self, body: np.ndarray) -> np.ndarray:
+        return self.keys[0] * body ** self.keys[1]
 
 
 def family(shapes: Sequence[ModelConfig], count: Count, context: int) -> ShapeFamily:
@@ -77,13 +97,14 @@ def family(shapes: Sequence[ModelConfig], count: Count, context: int) -> ShapeFa
         )
     vocabulary, tied = vocabularies[0]
     sizes = np.array([counted(shape, count) for shape in shapes], dtype=float)
+    bodies = np.array([parameter_counts(shape).without_embeddings for shape in shapes], dtype=float)
     made = ShapeFamily(
         count=count,
         vocabulary=vocabulary,
         matrices=1 if tied else 2,
         context=context,
-        width=_power(sizes, np.array([s.dim for s in shapes])),
-        keys=_power(sizes, np.array([s.layers * s.heads * s.head_dim for s in shapes])),
+        width=_power(bodies, np.array([s.dim for s in shapes])),
+        keys=_power(bodies, np.array([s.layers * s.heads * s.head_dim for s in shapes])),
     )
     training = np.array([flops_per_token(s, context).value for s in shapes])
     serving = np.array([forward_flops_per_token(s, context).value for s in shapes])

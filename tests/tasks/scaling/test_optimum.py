@@ -108,6 +108,18 @@ def test_the_family_gives_the_flops_of_its_shapes(count: Count) -> None:
     assert 0 < tiny.error < 0.05
 
 
+@pytest.mark.parametrize("tied", [False, True])
+def test_flops_far_from_the_shapes_do_not_depend_on_what_is_counted(tied: bool) -> None:
+    shapes = [s.model_copy(update={"tied_embeddings": tied}) for s in LADDER_SHAPES]
+    bare, whole = (family(shapes, count, 256) for count in ("without_embeddings", "all"))
+    bodies = np.geomspace(1, 1e13, 60)
+    sizes = bare.parameters(bodies)
+    assert whole.parameters(sizes) == pytest.approx(sizes)
+    assert whole.training(sizes) == pytest.approx(bare.training(bodies), rel=1e-9)
+    assert whole.serving(sizes) == pytest.approx(bare.serving(bodies), rel=1e-9)
+    assert (np.diff(whole.serving(sizes)) > 0).all() and (whole.serving(sizes) > 0).all()
+
+
 def test_tied_shapes_and_untied_ones_are_no_family() -> None:
     tied = LADDER_SHAPES[0].model_copy(update={"tied_embeddings": True})
     with pytest.raises(ValueError, match="one vocabulary"):
