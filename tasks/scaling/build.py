@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from model.gpus import GPUS
 from tasks.context import StageContext, StageResult, atomic_write_json, atomic_write_text
 from tasks.emissions.parameters import EmissionsParameters
-from tasks.emissions.published import GPUS
 from tasks.scaling.family import SERVING_FORMULA, TRAINING_FORMULA, ShapeFamily, family
 from tasks.scaling.ladder import LadderRun, read_ladder
 from tasks.scaling.law import Fit, LossLaw, Point, fit

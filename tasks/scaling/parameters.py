@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from model.gpus import GPUS
 from tasks.emissions.forecast import PRIOR_MFU
-from tasks.emissions.published import GPUS
 
 Count = Literal["without_embeddings", "all"]
 

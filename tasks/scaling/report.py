@@ -8,10 +8,10 @@ from decimal import Decimal
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from model.gpus import GPUS
 from tasks.emissions.forecast import gpu_hours
 from tasks.emissions.methods import paper_carbon, paper_energy
 from tasks.emissions.parameters import EmissionsParameters
-from tasks.emissions.published import GPUS
 from tasks.scaling.family import ShapeFamily
 from tasks.scaling.law import LossLaw, Point
 from tasks.scaling.optimum import Optimum, Work, best, compute

@@ -38,6 +38,7 @@ class Room:
 
 def needed(config: EngineConfig) -> TrainingMemory:
     """Memory of one process of the run."""
+    shards = {"ddp": 1, "hsdp": config.shard, "fsdp": config.world}
     return training_memory(
         config.model,
         tokens=config.micro_batch * config.context,
@@ -45,6 +46,9 @@ def needed(config: EngineConfig) -> TrainingMemory:
         bf16=config.precision == "bf16",
         masked=config.mask_documents or config.mode == "finetune",
         gradients_stay=config.world > 1 or config.accumulation > 1,
+        shard=shards[config.strategy],
+        recompute=config.recompute,
+        accumulates=config.accumulation > 1,
     )
 
 
