@@ -44,7 +44,7 @@ _ATOM = r"a-zA-Z0-9!#$%&*+/=?^_{|}~.'-"
 _WORD_LOCAL = re.compile(rf"[a-zA-Z0-9_+{_WORD}][{_ATOM}{_WORD}]{{0,63}}\Z")
 _OTHER_LOCAL = re.compile(rf"[{_OTHER}][0-9._{_OTHER}-]{{0,63}}\Z")
 # Where a quotation begins an address, nothing that a markup's attribute has stands before it.
-_QUOTED = re.compile(r"(?<![^\s<(,:;\[])\"(?:[^\"\\\s]|[ \t]|\\[^\s]){1,64}\"\Z")
+_QUOTED = re.compile(r"(?<![^\s<(,;\[])\"(?:[^\"\\\s]|[ \t]|\\[^\s]){1,64}\"\Z")
 
 
 def around(text: str, at: int) -> tuple[int, int] | None:

@@ -131,7 +131,8 @@ def emails(text: str) -> Iterator[Find]:
         if not (left + text[behind : behind + 1]).isascii() or (left == '"' and not local):
             find = international_mail.around(text, at)
             if find is not None:
-                if not _NOBODYS.fullmatch(text[end : find[1]].lower()):
+                nobodys = _NOBODYS.fullmatch(text[end : find[1]].lower())
+                if nobodys is None and text[find[0] : at] != "git":
                     yield find
                 continue
         local = local.lstrip("./=?&!#*{|}")

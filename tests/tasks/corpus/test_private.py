@@ -64,6 +64,8 @@ def test_addresses_beyond_ascii_and_in_quotes_are_replaced(text: str, expected: 
     "text",
     [
         "“git@forge.org:group/project.git”",
+        "git@bücher.de:group/project.git",
+        'v-on:"a"@click.stop',
         "ö@mail.example.org me@müller.test",
         "谢谢@john.smith的 شكرا@user.name",
         'class="x"@click.prevent "chat"@fr. "a"@en.x @"NSString"',
