@@ -61,6 +61,17 @@ def mixture_figure(mixture: Mixture) -> str:
     return _json(traces, x="", y="share of training, %")
 
 
+def lines_over(
+    traces: Sequence[tuple[str, Sequence[float], Sequence[float]]], *, x: str, y: str
+) -> str:
+    """Lines ``(name, x, y)``, as JSON."""
+    drawn = [
+        {"type": "scatter", "mode": "lines", "name": _plain(name), "x": list(across), "y": list(up)}
+        for name, across, up in traces
+    ]
+    return _json(drawn, x=x, y=y)
+
+
 def log_log(
     traces: Sequence[tuple[str, str, Sequence[float], Sequence[float]]], *, x: str, y: str
 ) -> str:

@@ -193,23 +193,23 @@ def read_curve(path: Path) -> Curve | None:
     rates: dict[int, float] = {}
     validation: dict[str, list[tuple[int, float]]] = {}
     last: dict[str, Any] = {}
-    for line in _lines(path):
+    for line in lines(path):
         step = line["step"]
-        loss = _number(line.get("loss"))
+        loss = number(line.get("loss"))
         if loss is not None:
             losses.append((step, loss))
             last = line
-            rate = _number(line.get("learning_rate"))
+            rate = number(line.get("learning_rate"))
             if rate is not None:
                 rates[step] = rate
         for name, value in line.items():
-            number = _number(value)
-            if name.startswith("validation_loss.") and number is not None:
+            found = number(value)
+            if name.startswith("validation_loss.") and found is not None:
                 source = name.removeprefix("validation_loss.")
-                validation.setdefault(source, []).append((step, number))
+                validation.setdefault(source, []).append((step, found))
     if not losses:
         return None
-    tokens, speed = _number(last.get("tokens")), _number(last.get("tokens_per_s"))
+    tokens, speed = number(last.get("tokens")), number(last.get("tokens_per_s"))
     return Curve(
         loss=_series("training", losses),
         validation=[_series(name, points) for name, points in sorted(validation.items())],
@@ -226,8 +226,8 @@ def decimate(points: list[tuple[int, float]], most: int) -> list[tuple[int, floa
         return points
     buckets = most // 2
     kept: list[tuple[int, float]] = []
-    for number in range(buckets):
-        bucket = points[number * len(points) // buckets : (number + 1) * len(points) // buckets]
+    for place in range(buckets):
+        bucket = points[place * len(points) // buckets : (place + 1) * len(points) // buckets]
         ends = {min(bucket, key=lambda p: p[1]), max(bucket, key=lambda p: p[1])}
         kept += sorted(ends)
     return kept
@@ -237,7 +237,7 @@ def _spread(points: list[tuple[int, float]], most: int) -> list[tuple[int, float
     """Every n-th point, the first and the last among them."""
     if len(points) <= most:
         return points
-    places = {round(number * (len(points) - 1) / (most - 1)) for number in range(most)}
+    places = {round(place * (len(points) - 1) / (most - 1)) for place in range(most)}
     return [points[place] for place in sorted(places)]
 
 
@@ -246,14 +246,15 @@ def _series(name: str, points: list[tuple[int, float]]) -> Series:
     return Series(name=name, steps=[p[0] for p in kept], values=[p[1] for p in kept])
 
 
-def _number(value: Any) -> float | None:
+def number(value: Any) -> float | None:
     """A finite number, else None (the engine writes null for what is not finite)."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return float(value)
 
 
-def _lines(path: Path) -> Iterable[dict[str, Any]]:
+def lines(path: Path) -> Iterable[dict[str, Any]]:
+    """Lines of a ``metrics.jsonl`` that have a step; what is no such line is left out."""
     with path.open(encoding="utf-8", errors="replace") as handle:
         for line in handle:
             try:

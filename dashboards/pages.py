@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from dashboards import charts, comparison, formats, queries, scaling
+from dashboards import charts, comparison, figure_one, formats, queries, scaling
 from dashboards.queries import ArtifactRow
 from dashboards.report import Corpus, Training, corpus, rejected, run_report, shards, training
 from registry.artifacts import Kind, Store
@@ -80,7 +80,14 @@ class Pages:
         rows = queries.artifacts(self.registry, kind=Kind.CHECKPOINT, limit=LISTED)
         chosen = self._choose(key, Kind.CHECKPOINT, rows)
         shown = [_with_figure(training(self.store, chosen.ref))] if chosen else []
-        return {"trainings": shown, "rows": rows, "chosen": chosen}
+        together = figure_one.token_curves(self.store, rows)
+        return {
+            "trainings": shown,
+            "rows": rows,
+            "chosen": chosen,
+            "curves": together,
+            "together": figure_one.figure(together) if len(together) > 1 else None,
+        }
 
     def scaling(self, key: str | None) -> dict[str, Any]:
         """Law and answers of one scaling study, by default the newest."""
