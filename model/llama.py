@@ -31,8 +31,13 @@ from model.cache import KVCache
 from model.config import ModelConfig
 
 
+def wide(x: Tensor) -> Tensor:
+    """`x` in float32, or in float64 if it is: for what must not be rounded to 16 bits."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
 class RMSNorm(nn.Module):
-    """x / rms(x) * weight over the last dimension; the division in float32 whatever the input."""
+    """x / rms(x) * weight over the last dimension; the division in float32 or wider."""
 
     def __init__(self, dim: int, eps: float):
         super().__init__()
@@ -40,7 +45,7 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(dim))
 
     def forward(self, x_BTD: Tensor) -> Tensor:
-        x32_BTD = x_BTD.float()
+        x32_BTD = wide(x_BTD)
         scale_BT1 = torch.rsqrt(x32_BTD.pow(2).mean(-1, keepdim=True) + self.eps)
         return (x32_BTD * scale_BT1).type_as(x_BTD) * self.weight
 
@@ -75,8 +80,8 @@ def rope_angles(config: ModelConfig, positions_BT: Tensor) -> tuple[Tensor, Tens
 
 
 def rotate(x_BTHE: Tensor, cos_BT1E2: Tensor, sin_BT1E2: Tensor) -> Tensor:
-    """RoPE in float32, given back in the type of `x`."""
-    a, b = x_BTHE.float().chunk(2, dim=-1)
+    """RoPE in float32 or wider, given back in the type of `x`."""
+    a, b = wide(x_BTHE).chunk(2, dim=-1)
     turned = torch.cat((a * cos_BT1E2 - b * sin_BT1E2, b * cos_BT1E2 + a * sin_BT1E2), dim=-1)
     return turned.type_as(x_BTHE)
 

@@ -98,7 +98,7 @@ class EngineConfig(BaseModel):
     nodes: int = Field(1, gt=0)  # machines
     threads: int = Field(1, gt=0)  # per process
     seed: int = Field(0, ge=0)
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["fp32", "bf16", "fp64"] = "fp32"  # fp64 is for tests: no form offers it
     device: Literal["cpu", "cuda"] = "cpu"
     strategy: Literal["ddp", "fsdp", "hsdp"] = "ddp"  # model whole in each process, or in parts
     shard: int = Field(1, gt=0)  # hsdp: processes that hold one copy of the model together

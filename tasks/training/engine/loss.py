@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from model.llama import Llama
+from model.llama import Llama, wide
 from model.memory import LOGITS_AT_A_TIME
 
 CHUNK_LOGITS = LOGITS_AT_A_TIME
@@ -34,14 +34,15 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         wanted: bool,
     ) -> torch.Tensor:
         grad_x_ND = torch.empty_like(x_ND) if wanted else None
-        grad_weight_VD = torch.zeros_like(weight_VD, dtype=torch.float32) if wanted else None
-        mixed = torch.is_autocast_enabled(x_ND.device.type) or weight_VD.dtype != torch.float32
-        loss = torch.zeros((), dtype=torch.float32, device=x_ND.device)
+        dtype = torch.promote_types(weight_VD.dtype, torch.float32)
+        grad_weight_VD = torch.zeros_like(weight_VD, dtype=dtype) if wanted else None
+        mixed = torch.is_autocast_enabled(x_ND.device.type) or weight_VD.dtype != dtype
+        loss = torch.zeros((), dtype=dtype, device=x_ND.device)
         size = max(CHUNK_LOGITS // weight_VD.shape[0], 16)
         for start in range(0, x_ND.shape[0], size):
             chunk = slice(start, start + size)
             x_CD, target_C1, mask_C = x_ND[chunk], targets_N[chunk, None], mask_N[chunk]
-            logp_CV = F.linear(x_CD, weight_VD).float().log_softmax(dim=-1)
+            logp_CV = wide(F.linear(x_CD, weight_VD)).log_softmax(dim=-1)
             loss = loss - (logp_CV.gather(1, target_C1)[:, 0] * mask_C).sum()
             if grad_x_ND is not None and grad_weight_VD is not None:
                 dlogits_CV = logp_CV.exp_()
@@ -100,7 +101,7 @@ class LossModule(nn.Module):
         segment_ids_BT: torch.Tensor | None = None,
         positions_BT: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Summed loss over the valid targets, a scalar in fp32."""
+        """Summed loss over the valid targets, a scalar in fp32 (in fp64 for such a model)."""
         x_BTD = self.model.hidden(
             tokens_BT, segment_ids_BT=segment_ids_BT, positions_BT=positions_BT
         )

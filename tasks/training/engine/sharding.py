@@ -38,6 +38,8 @@ def build_module(
     sharded = config.strategy != "ddp"
     with torch.device("meta" if sharded else "cpu"):
         model = Llama(config.model)
+    if config.precision == "fp64":
+        model.double()
     for block in model.blocks:
         assert isinstance(block, Block)
         block.recompute = config.recompute
