@@ -172,18 +172,22 @@ def test_two_workers_give_the_digest_of_one_process(
 def finished(home: Path, folder: str = "*") -> Stamps:
     """Inode and time of what is in the folders of finished shards, of recipes not published yet."""
     found: Stamps = {}
-    work = home / "store" / "work"
-    # os.walk passes what vanishes while it looks: a recipe that is published meanwhile.
-    for top, _, names in os.walk(work):
-        shard = Path(top)
-        parts = shard.relative_to(work).parts
-        if len(parts) != 3 or folder not in ("*", parts[0]) or not parts[2].startswith("0"):
-            continue
-        for path in (shard / name for name in names):
-            with suppress(FileNotFoundError):
-                stat = path.stat()
-                found[path] = (stat.st_ino, stat.st_mtime_ns)
+    recipes = entries(home / "store" / "work") if folder == "*" else [home / "store/work" / folder]
+    steps = [step for recipe in recipes for step in entries(recipe)]
+    shards = [shard for step in steps for shard in entries(step) if shard.name.startswith("0")]
+    for path in (path for shard in shards for path in entries(shard)):
+        with suppress(FileNotFoundError):
+            stat = path.stat()
+            found[path] = (stat.st_ino, stat.st_mtime_ns)
     return found
+
+
+def entries(folder: Path) -> list[Path]:
+    """What is in a folder; nothing where it is a file, or is published and gone meanwhile."""
+    try:
+        return list(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def test_a_killed_shard_run_is_named_and_its_shards_stay(
