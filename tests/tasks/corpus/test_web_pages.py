@@ -66,17 +66,48 @@ def test_bodies_come_as_they_were_meant(content: bytes, headers: tuple[str, ...]
 
 
 PACKED = gzip.compress(BODY)
+TWO_MEMBERS = gzip.compress(BODY[:300]) + gzip.compress(BODY[300:])
 CUT: list[tuple[bytes, tuple[str, ...]]] = [
     (chunked(BODY)[:700], (CHUNKED,)),
-    (chunked(BODY)[:-5], (CHUNKED,)),
     (chunked(BODY)[:307] + b"no chunk" + chunked(BODY)[307:], (CHUNKED,)),
     (PACKED[:150], (GZIP,)),
-    (PACKED[:-8], (GZIP,)),
-    (PACKED[:-4] + b"\0\0\0\0", (GZIP,)),
+    (TWO_MEMBERS[:-60], (GZIP,)),
     (chunked(PACKED, 60)[:190], (CHUNKED, GZIP)),
+    (chunked(PACKED[:150]), (CHUNKED, GZIP)),
     (zlib.compress(BODY)[:150], ("Content-Encoding: deflate",)),
     (raw_deflate(BODY)[:150], ("Content-Encoding: deflate",)),
 ]
+WHOLE: list[tuple[bytes, tuple[str, ...], bytes]] = [
+    (chunked(BODY)[:-5], (CHUNKED,), BODY),  # the last, empty chunk
+    (PACKED[:-8], (GZIP,), BODY),  # the checksum
+    (TWO_MEMBERS, (GZIP,), BODY),
+    (chunked(TWO_MEMBERS), (CHUNKED, GZIP), BODY),
+    # No markup to be seen: another encoding, leading blank lines, plain text, nothing.
+    (chunked(BODY.decode().encode("utf-16")), (CHUNKED,), BODY.decode().encode("utf-16")),
+    (chunked(b"\n" * 6000 + BODY), (CHUNKED,), b"\n" * 6000 + BODY),
+    (chunked(b"words, no tag"), (CHUNKED,), b"words, no tag"),
+    (chunked(b""), (CHUNKED,), b""),
+    (
+        BODY.decode().encode("utf-16"),
+        ("Content-Encoding: identity",),
+        BODY.decode().encode("utf-16"),
+    ),
+]
+
+
+@pytest.mark.parametrize(("content", "headers", "body"), WHOLE)
+def test_bodies_that_lack_nothing_are_whole(
+    content: bytes, headers: tuple[str, ...], body: bytes
+) -> None:
+    response = read_response(http(content, *headers))
+    assert response is not None and response.body == body and not response.cut
+
+
+def test_short_pages_packed_by_brotli_are_unpacked() -> None:
+    for number in range(300):
+        page = f"<html><p>{' '.join(sentence(number).split()[: 9 + number % 14])}</p>".encode()
+        response = read_response(http(brotli.compress(page), "Content-Encoding: br"))
+        assert response is not None and response.body == page and not response.cut
 
 
 @pytest.mark.parametrize(("content", "headers"), CUT)
