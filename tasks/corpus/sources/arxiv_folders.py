@@ -16,7 +16,7 @@ from tasks.corpus.sources.latex_encoding import CYRILLIC, DEFAULT, codec_of, dec
 class Folder(Mapping[str, str]):
     """The LaTeX files in a folder and below it, by their path in it; read when asked for.
 
-    opened: names of those that were. codecs: theirs.
+    opened: names of those that were. codecs: theirs; beyond: of those that are not ASCII.
     """
 
     def __init__(self, root: Path, folder: str, names: Set[str], encoding: str = "") -> None:
@@ -26,6 +26,7 @@ class Folder(Mapping[str, str]):
         self._encoding = encoding
         self.opened: set[str] = set()
         self.codecs: set[str] = set()
+        self.beyond: set[str] = set()
 
     def __contains__(self, path: object) -> bool:
         return posixpath.join(self._folder, str(path)) in self._names
@@ -35,6 +36,8 @@ class Folder(Mapping[str, str]):
         self.opened.add(name)
         text, codec = as_text((self._root / name).read_bytes(), self._encoding)
         self.codecs.add(codec)
+        if not text.isascii():
+            self.beyond.add(codec)
         return text
 
     def __iter__(self) -> Iterator[str]:
@@ -97,7 +100,7 @@ def folder_papers(root: Path, names: Sequence[str], funnel: Funnel) -> Iterator[
             own.unread,
             encodings=tuple(sorted(files.codecs)),
             packages=styles,
-            guessed=DEFAULT in files.codecs and codec_of(encoding) != DEFAULT,
+            guessed=files.beyond == {DEFAULT} and codec_of(encoding) != DEFAULT,
         )
         used.update(styles.opened)
     for name in sorted(readable - parts):

@@ -122,10 +122,11 @@ def packed_paper(data: bytes, identity: str, uri: str) -> Paper:
     if all(data.lstrip().startswith(b"%auto-ignore") for data in files.values()):
         raise RefusedError("withdrawn")
     encoding = declared(files.values())
-    texts, encodings = _texts(files, encoding, refused)
+    texts, codecs = _texts(files, encoding, refused)
     if not texts:
         raise RefusedError(refused[0])
     packages, _ = _texts(found.packages, encoding, refused)
+    beyond = {codecs[path] for path, text in texts.items() if not text.isascii()}
     texts, main = _hinted(texts, found.hints)
     return Paper(
         identity,
@@ -133,26 +134,25 @@ def packed_paper(data: bytes, identity: str, uri: str) -> Paper:
         texts,
         main,
         refused=tuple(refused),
-        encodings=tuple(sorted(encodings)),
+        encodings=tuple(sorted(set(codecs.values()))),
         packages=packages,
-        guessed=DEFAULT in encodings and codec_of(encoding) != DEFAULT,
+        # Where other files of it are UTF-8, their letters are no guess.
+        guessed=beyond == {DEFAULT} and codec_of(encoding) != DEFAULT,
     )
 
 
 def _texts(
     files: Mapping[str, bytes], encoding: str, refused: list[str]
-) -> tuple[dict[str, str], set[str]]:
+) -> tuple[dict[str, str], dict[str, str]]:
     """Texts of files and their codecs; why others have none is added to ``refused``."""
     texts: dict[str, str] = {}
-    encodings: set[str] = set()
+    codecs: dict[str, str] = {}
     for path, data in files.items():
         try:
-            texts[path], codec = as_text(data, encoding)
+            texts[path], codecs[path] = as_text(data, encoding)
         except RefusedError as error:
             refused.append(str(error))
-        else:
-            encodings.add(codec)
-    return texts, encodings
+    return texts, codecs
 
 
 def as_text(data: bytes, encoding: str) -> tuple[str, str]:

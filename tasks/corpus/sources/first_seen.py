@@ -112,11 +112,14 @@ def decide(
             _decide_group(segments, first_N, Path(folder), partition_keys)
         settle(first_N)
         for survey, keys in shards:
-            # At least one: an empty file cannot be mapped.
-            flags = first_N[keys] if keys.stop > keys.start else np.zeros(1, dtype=np.bool_)
-            np.save(_flags(out, survey), flags)
+            _save_flags(_flags(out, survey), first_N, keys)
         # Nothing maps its files any more: a network file system keeps those that are.
         del first_N
+
+
+def _save_flags(path: Path, first_N: NDArray[np.bool_], keys: slice) -> None:
+    """A shard's part, at least one flag: an empty file cannot be mapped."""
+    np.save(path, first_N[keys] if keys.stop > keys.start else np.zeros(1, dtype=np.bool_))
 
 
 def is_first(decided: Path, survey: Path) -> NDArray[np.bool_]:

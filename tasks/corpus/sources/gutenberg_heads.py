@@ -48,10 +48,12 @@ _TERMS = re.compile(
 )
 _SISTERS = re.compile(
     r"[*_ \t]{0,4}(?:(?:Title|Titre|Sous-titre|E-?book No\.?"
-    r"|Character set encoding|Dates? [^:\n]{0,70}|Place and date of first publication"
+    r"|Character set encoding|Dates? (?:first|most recently|last|of first)[^:\n]{0,60}"
+    r"|Place and date of first publication"
     r"|Lieu et date [^:\n]{0,70}):"
-    r"|This (?:e-?book|work|file|book) (?:was (?:produced|created|prepared)|is (?:made|in the))\b"
-    r"|Copyright laws are changing|Production notes?:|To contact|Thousands more FREE"
+    r"|This (?:e-?book|work|file|book) (?:was (?:produced|created|prepared) (?:by|from)"
+    r"|is made available|is in the)\b"
+    r"|Copyright laws are changing|Production notes?:|To contact Project|Thousands more FREE"
     r"|Le présent livre électronique|Ce livre électronique a été|Cette (?:œ|oe)uvre (?:appartient"
     r"|est dans le domaine))"
     rf"|.{{0,600}}?(?:{_AUSTRALIA}|{_CANADA}|Faded ?Page|gutenberg\.(?:net\.au|ca)\b|pgdpcanada)",
@@ -67,6 +69,7 @@ _CLOSING = re.compile(
     r"\[(?:The )?(?:End of|Fin d(?:e\b|u\b|es\b|['’]))[^\[\]]{1,400}\]\s*\Z", re.IGNORECASE
 )
 _CLOSING_LONGEST = 500
+_WIDE_GAP = re.compile(r"\n(?:[ \t]*\n){3}\s*")
 # Longest header and its longest paragraph, in characters.
 _HEAD = 20_000
 _PARAGRAPH = 2_500
@@ -87,9 +90,12 @@ class Head:
 def sister_head(text: str) -> Head | None:
     """The header of a sister of Project Gutenberg, if ``text`` begins with one."""
     end = _walked(text, _SISTERS)
-    mark = _MARK.search(text, 0, end)
-    if mark is None or _TERMS.search(text, 0, end) is None:
+    mark, terms = _MARK.search(text, 0, end), _TERMS.search(text, 0, end)
+    if mark is None or terms is None:
         return None
+    # What has both is over where white space says so; a title page may come behind.
+    wide = _WIDE_GAP.search(text, max(mark.end(), terms.end()), end)
+    end = wide.end() if wide is not None else end
     fields: dict[str, str] = {"Title": ""}
     for name, value in reversed(_FIELD.findall(text[:end])):  # the first of a name counts
         fields[_ENGLISH.get(name.lower(), name.capitalize())] = value.strip(" \t_")

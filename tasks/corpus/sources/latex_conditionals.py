@@ -26,6 +26,30 @@ _TOKEN = re.compile(
     r"|or(?![A-Za-z@]))|.)|[{}]",
     re.DOTALL,
 )
+_END_OF_INPUT = re.compile(r"^[ \t]*+\\endinput(?![A-Za-z])", re.MULTILINE)
+_OPENING = re.compile(
+    rf"\\(?:newif\s*+\\[A-Za-z@]++|(?P<if>i(?!(?:{BRACED})(?![A-Za-z@]))f[A-Za-z@]*+)"
+    r"|(?P<fi>fi)(?![A-Za-z@]))"
+)
+MAX_ENDS = 20  # `\\endinput`s of a file that are looked at
+
+
+def end_of_input(text: str) -> int:
+    r"""Where a file without comments ends: at an ``\endinput`` that no conditional holds.
+
+    One behind an ``\if...`` that is still open is a guard against reading a file twice.
+    """
+    open_ones = at = 0
+    for number, end in enumerate(_END_OF_INPUT.finditer(text)):
+        if number == MAX_ENDS:
+            break
+        for match in _OPENING.finditer(text, at, end.start()):
+            open_ones += (match["if"] is not None) - (match["fi"] is not None)
+            open_ones = max(open_ones, 0)
+        if not open_ones:
+            return end.start()
+        at = end.end()
+    return len(text)
 
 
 @dataclass

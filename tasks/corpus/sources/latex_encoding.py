@@ -28,7 +28,9 @@ _MARKS = (
 # Names of the packages inputenc, inputenx, selinput and CJK. Latin-1 is read as its superset.
 _NAMES = {
     "ascii": DEFAULT, "latin1": DEFAULT, "ansinew": DEFAULT, "cp1252": DEFAULT,
-    "iso-8859-1": DEFAULT,
+    "iso-8859-1": DEFAULT, "isolatin": DEFAULT, "iso-latin-1": DEFAULT, "latin-1": DEFAULT,
+    "isolatin2": "iso8859_2", "iso-latin-2": "iso8859_2", "latin-2": "iso8859_2",
+    "isolatin9": "iso8859_15", "iso-latin-9": "iso8859_15", "macosroman": "mac_roman",
     "latin2": "iso8859_2", "latin3": "iso8859_3", "latin4": "iso8859_4", "latin5": "iso8859_9",
     "latin9": "iso8859_15", "latin10": "iso8859_16", "iso-8859-15": "iso8859_15",
     "iso88595": "iso8859_5", "iso88596": "iso8859_6", "iso88597": "iso8859_7",
@@ -54,6 +56,7 @@ _DECLARED = re.compile(
     rb"|^%[^\n]{0,80}?(?:en)?coding\s*[:=]\s*([A-Za-z0-9_-]{3,20})",
     re.MULTILINE,
 )
+_EDITOR = re.compile(r"-(?:unix|dos|mac)\Z")
 _CYRILLIC = re.compile(
     rb"\\usepackage\s*+\[[^\]\n]{0,100}(?:russian|ukrainian|bulgarian|T2A)[^\]\n]{0,100}\]"
     rb"\s*+\{(?:babel|fontenc)\}"
@@ -92,9 +95,13 @@ def declared(files: Iterable[bytes]) -> str:
         if b"inputen" not in head and b"CJK" not in head and b"coding" not in head:
             continue
         for match in _DECLARED.finditer(head):
-            name = next(group for group in match.groups() if group is not None)
+            name = next(group for group in match.groups() if group is not None).decode("latin-1")
+            if match[4] is not None:  # a comment, which may be about another coding
+                name = _EDITOR.sub("", name)
+                if codec_of(name) is None:
+                    continue
             # The last of several options is in force where the document begins.
-            return name.decode("latin-1").split(",")[-1].strip()
+            return name.split(",")[-1].strip()
     return otherwise
 
 

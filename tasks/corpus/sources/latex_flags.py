@@ -15,6 +15,18 @@ MAX_FLAGS = 50
 _NEW = re.compile(r"\\newif\s*+\\if([A-Za-z@]{1,100}+)")
 # Commands that make another thing of the conditional behind them.
 _TAKEN = re.compile(r"\\(?:unless|expandafter|noexpand|string)\s*\Z")
+# Commands of ifthen and etoolbox, names that are put together, other names for what sets one.
+_BY_NAME = re.compile(
+    r"\\(?:set(?:boolean|bool|toggle)|(?:new|provide)(?:boolean|bool)|bool(?:true|false))"
+    r"(?![A-Za-z])\s*+\{\s*+([A-Za-z@]{1,100}+)\s*+\}"
+)
+_SPELLED = re.compile(
+    r"\\csname\s*+([^{}\n]{0,100}?(?:true|false))\s*+\\endcsname"
+    r"|\\[@\udc80]nameuse\s*+\{\s*+([^{}\n]{0,100}?(?:true|false))\s*+\}"
+)
+_RENAMED = re.compile(
+    r"\\let\s*+\\[A-Za-z@]++\s*+=?\s*+\\([A-Za-z@]{1,100}?)(?:true|false)(?![A-Za-z@])"
+)
 _BEGIN = re.compile(r"\\begin\s*\{document\}")
 
 
@@ -44,6 +56,7 @@ def without_flags(text: str, packages: Iterable[str] = ()) -> str:
         return text
     names = sorted(set(_NEW.findall(text, 0, end)))[:MAX_FLAGS]
     names = [name for name in names if not any(_sets(name, package) for package in packages)]
+    names = [n for n in names if not any(_sets_otherwise(n, t) for t in (text, *packages))]
     if not names:
         return text
     found = [definition for definition in definitions(text) if definition.kind != "newif"]
@@ -65,6 +78,17 @@ def without_flags(text: str, packages: Iterable[str] = ()) -> str:
 
 def _sets(name: str, package: str) -> bool:
     return f"\\{name}true" in package or f"\\{name}false" in package
+
+
+def _sets_otherwise(name: str, text: str) -> bool:
+    r"""Whether a flag is set by a command that takes its name, or under another name."""
+    if "\\csname" in text or "nameuse" in text:
+        for spelled in map("".join, _SPELLED.findall(text)):
+            if spelled in (f"{name}true", f"{name}false") or "\\" in spelled or "#" in spelled:
+                return True
+    if any(found == name for found in _BY_NAME.findall(text)):
+        return True
+    return any(found == name for found in _RENAMED.findall(text))
 
 
 def _certain(

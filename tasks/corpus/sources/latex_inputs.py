@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from tasks.corpus.sources.latex_blocks import own_blocks
 from tasks.corpus.sources.latex_comments import strip_comments
+from tasks.corpus.sources.latex_conditionals import end_of_input
 from tasks.corpus.sources.latex_definitions import Definition
 from tasks.corpus.sources.latex_flags import without_flags
 from tasks.corpus.sources.latex_packages import own_packages
@@ -32,7 +33,6 @@ _DOCUMENT = re.compile(r"\\begin\s*\{document\}(.*?)(?:\\end\s*\{document\}|\Z)"
 _MAIN = re.compile(r"\\documentclass|\\documentstyle|\\begin\s*\{document\}")
 _COMMAND_BEFORE = re.compile(r"\\[A-Za-z@]{1,99}\Z")
 _COMMON_MAIN_NAMES = ("main.tex", "ms.tex", "paper.tex", "article.tex")
-_END_OF_FILE = re.compile(r"^[ \t]*+\\endinput(?![A-Za-z])", re.MULTILINE)
 _PART_CLASS = re.compile(
     r"\\documentclass\s*+(?:\[[^\]]{0,1000}\]\s*+)?\{\s*(?:subfiles|standalone)\s*\}"
 )
@@ -50,8 +50,7 @@ class Sources:
         r"""A file up to ``\endinput``, without comments, with verbatim text veiled."""
         if name not in self._stripped:
             text = strip_comments(self.files[name], self._blocks)
-            end = _END_OF_FILE.search(text)
-            self._stripped[name] = text if end is None else text[: end.start()]
+            self._stripped[name] = text[: end_of_input(text)]
         return self._stripped[name]
 
 
@@ -165,6 +164,7 @@ def resolve_inputs(
     unread = unread or {}
     packages = {} if packages is None else packages
     put_in: list[str] = []
+    unknown: list[bool] = []  # parts of the preamble that are not there
     sources = files if isinstance(files, Sources) else Sources(files)
     known = _AnyOf(sources.files, unread, packages)
     left = MAX_CHARACTERS
@@ -176,7 +176,9 @@ def resolve_inputs(
         if document is not None:
             text = document.group(1)
         left -= len(text)
-        begun = begun or _BEGIN.search(text) is not None
+        begin = None if begun else _BEGIN.search(text)
+        preamble = 0 if begun else len(text) if begin is None else begin.start()
+        begun = begun or begin is not None
         position = 0
         parts: list[str] = []
         for match in _INPUT.finditer(text):
@@ -193,6 +195,7 @@ def resolve_inputs(
             reason = refusal(target, stack)
             if target is None or reason:
                 result.lost[reason] += 1
+                unknown.extend([True] * (match.start() < preamble))
                 continue
             result.found += 1
             _append(parts, expand(target, (*stack, target), begun))
@@ -214,7 +217,9 @@ def resolve_inputs(
 
     text = expand(name, (name,), False)
     own = own_packages(text, name, packages, put_in)
-    result.text = without_flags(text, own.texts)
+    result.text = text if unknown else without_flags(text, own.texts)
+    if result.text != text:  # what a flag switches off may have loaded some
+        own = own_packages(result.text, name, packages, put_in)
     result.packages, result.definitions = len(own.texts), own.definitions
     result.lost += own.lost
     return result

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tasks.corpus.sources.latex_comments import AT, strip_comments
+from tasks.corpus.sources.latex_conditionals import end_of_input
 from tasks.corpus.sources.latex_definitions import COMMAND, Definition, definitions
 from tasks.corpus.sources.latex_groups import group_ends
 from tasks.corpus.sources.latex_internals import closed, is_programming, of_package
@@ -32,7 +33,6 @@ _LOAD = re.compile(
     r"|(?P<bare>[^\s{}\\%]{1,300}+))"
 )
 _BEGIN = re.compile(r"\\begin\s*\{document\}")
-_END = re.compile(r"^[ \t]*+\\endinput(?![A-Za-z])", re.MULTILINE)
 # Registers: names that mean nothing outside their package.
 _REGISTER = re.compile(
     r"\\new(?:length|dimen|skip|muskip|count|box|savebox|toks|if|write|read)(?![A-Za-z@])\s*+"
@@ -92,8 +92,7 @@ def own_packages(
             return
         left -= len(text)
         text = strip_comments(text)
-        end = _END.search(text)
-        text = text if end is None else text[: end.start()]
+        text = text[: end_of_input(text)]
         result.texts.append(text)
         for other in _loaded(text, folders, packages):
             load(other, depth + 1)
@@ -104,7 +103,8 @@ def own_packages(
     for path in _loaded(source[: begin.start() if begin else len(source)], folders, packages):
         load(path, 0)
     for path in put_in:
-        load(path, 0)
+        if not _is_common(path):
+            load(path, 0)
     result.definitions = _plain(found, registers)
     return result
 
@@ -125,11 +125,16 @@ def _loaded(text: str, folders: Mapping[str, None], packages: Mapping[str, str])
                 candidates = [f"{name}.cls" for name in names]
                 candidates += [f"{name.strip()}.sty" for name in (*names, *options)]
         for candidate in candidates:
-            name = posixpath.splitext(posixpath.basename(candidate))[0].lower()
             paths = [posixpath.normpath(posixpath.join(folder, candidate)) for folder in folders]
             path = next((path for path in paths if path in packages), None)
-            if path is not None and not COMMON_PACKAGES.fullmatch(name):
+            if path is not None and not _is_common(candidate):
                 yield path
+
+
+def _is_common(path: str) -> bool:
+    """Whether it is called as a package that everybody has."""
+    name = posixpath.splitext(posixpath.basename(path))[0]
+    return COMMON_PACKAGES.fullmatch(name.lower()) is not None
 
 
 def _in_force(text: str) -> list[Definition]:

@@ -144,3 +144,18 @@ def test_ams_tex(tmp_path: Path) -> None:
     (document,), funnel = collect(tmp_path)
     assert document.text == ("\\head 1. Intro\\endhead\nOn $\\Bbb R$.\n\\subhead a\\endsubhead")
     assert counts(funnel) == {"no section header": 1}
+
+
+def test_another_file_in_another_encoding_is_no_wrong_guess(tmp_path: Path) -> None:
+    text = "Two sentences: 我们证明了一个定理。 它推广了以前的结果。 As we show below."
+    main = TEX.replace(b"Text.", text.encode())
+    notes = "Müller, Universität".encode("latin-1")
+    paper = gzip.compress(tar({"m.tex": main, "README": notes, "notes.txt": notes}))
+    (tmp_path / "archive").mkdir()
+    (tmp_path / "archive/1.gz").write_bytes(paper)
+    (tmp_path / "loose").mkdir()
+    (tmp_path / "loose/m.tex").write_bytes(main)
+    (tmp_path / "loose/old.tex").write_bytes(notes)
+    for folder in ("archive", "loose"):
+        (document,), funnel = collect(tmp_path / folder)
+        assert text in document.text and "unknown encoding" not in counts(funnel)

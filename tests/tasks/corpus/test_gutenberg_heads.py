@@ -245,3 +245,15 @@ def test_hostile_headers_take_linear_time(text: str) -> None:
     for whole in (text, CANADA + text, NINETIES + text):
         unframed(whole)
     assert time.process_time() - began < 5
+
+
+@pytest.mark.parametrize(
+    "opening",
+    ["PREFACE\n\nThis book is made up of lectures which I gave at the college.",
+     "PREFACE\n\nTo contact with nature the poet owes all that he has.",
+     "NOTE\n\nDate and place are wanting: the harbour, I think, and the spring.",
+     "CHAPTER I\n\nDates of the voyage: we left in spring and came in autumn.",
+     "PREFACE\n\nThis work was created in a long winter."],
+)  # fmt: skip
+def test_a_book_that_begins_as_a_header_might_stays_whole(opening: str) -> None:
+    assert unframed(f"{CANADA}\n\n\n{opening}\n\n{TEXT}").text == f"{opening}\n\n{TEXT}"

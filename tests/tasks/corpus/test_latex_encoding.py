@@ -124,3 +124,14 @@ def test_any_bytes_give_text_without_lone_surrogates_or_a_reason(data: bytes, na
         return
     assert "\r" not in text and "\x00" not in text
     text.encode()
+
+
+@pytest.mark.parametrize(
+    ("comment", "name"),
+    [("% Random coding: achievability proof\n\\usepackage[latin1]{inputenc}", "latin1"),
+     ("% -*- coding: utf-8-unix -*-\n\\usepackage[latin1]{inputenc}", "utf-8"),
+     ("% !TEX encoding = IsoLatin", "IsoLatin"), ("% -*- coding: iso-latin-1 -*-", "iso-latin-1"),
+     ("%%% coding: latin-1", "latin-1"), ("% Network coding = a survey", "")],
+)  # fmt: skip
+def test_comments_about_another_coding_declare_nothing(comment: str, name: str) -> None:
+    assert declared([comment.encode()]) == name

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tasks.corpus.sources import latex, latex_inputs
-from tasks.corpus.sources.latex_conditionals import drop_false
+from tasks.corpus.sources.latex_conditionals import drop_false, end_of_input
 from tasks.corpus.sources.latex_flags import without_flags
 
 SHORT_OR_LONG = r"\iflong LONG\else SHORT\fi"
@@ -80,3 +80,41 @@ def test_compared_conditionals_open_nothing() -> None:
     assert drop_false(r"\ifx\iflong\iftrue a\else b\fi c") == r"\ifx\iflong\iftrue a\else b\fi c"
     assert drop_false(r"\ifx\a\b\iffalse a\fi\fi c") == r"\ifx\a\b\fi c"
     assert drop_false(r"\iffalse\ifx\a\fi b\fi c") == " c"
+
+
+@pytest.mark.parametrize(
+    "setter",
+    [r"\setboolean{long}{true}", r"\setboolean {long} {true}", r"\setbool{long}{true}",
+     r"\booltrue{long}", r"\boolfalse{long}", r"\providebool{long}", r"\newboolean{long}",
+     r"\csname longtrue\endcsname", r"\csname  longfalse \endcsname",
+     r"\def\mode{long}\csname\mode true\endcsname",
+     r"\newcommand{\on}[1]{\csname #1true\endcsname}\on{long}", r"\@nameuse{longtrue}",
+     r"\let\showall\longtrue\showall"],
+)  # fmt: skip
+def test_a_flag_that_is_set_by_its_name_is_not_certain(setter: str) -> None:
+    text = rf"\newif\iflong{setter}\begin{{document}}{SHORT_OR_LONG}"
+    assert without_flags(text) == text
+    text = rf"\newif\iflong\begin{{document}}{SHORT_OR_LONG}"
+    assert without_flags(text, [setter]) == text
+    assert without_flags(text, [r"\setboolean{longer}{true}"]) != text
+
+
+def test_flags_stay_where_a_part_of_the_preamble_is_not_there() -> None:
+    head = r"\newif\iflong"
+    kept = "\\newif\\iflong\n|" + SHORT_OR_LONG
+    assert cleaned(rf"{head}\input{{settings}}", SHORT_OR_LONG) == kept
+    assert cleaned(rf"{head}\input{{settings}}", SHORT_OR_LONG, settings=r"\longtrue") == "| LONG"
+    assert cleaned(head, rf"\input{{figure}}{SHORT_OR_LONG}") == "| SHORT"  # a part of the body
+
+
+@pytest.mark.parametrize(
+    ("text", "end"),
+    [("a\n\\endinput\nb", "a\n"),
+     ("\\ifx\\done\\undefined\\else\n\\endinput\n\\fi\nb", None),
+     ("\\newif\\ifa\n\\endinput\nb", "\\newif\\ifa\n"),
+     ("\\ifa x\\fi\n\\endinput\nb", "\\ifa x\\fi\n"),
+     ("\\ifthenelse{a}{b}{c}\n\\endinput\nb", "\\ifthenelse{a}{b}{c}\n"),
+     ("\\ifa\n\\endinput\n\\fi b\n\\endinput\nc", "\\ifa\n\\endinput\n\\fi b\n")],
+)  # fmt: skip
+def test_a_guard_ends_no_file(text: str, end: str | None) -> None:
+    assert text[: end_of_input(text)] == (text if end is None else end)

@@ -163,3 +163,21 @@ def test_many_definitions_that_lead_to_each_other() -> None:
     chain = "".join(rf"\def\{a}{{\{b}}}" for a, b in itertools.pairwise(names))
     packages = {"a.sty": chain}
     assert seconds(rf"\{names[0]}.", packages) < 3
+
+
+def test_a_package_that_a_flag_switches_off_is_not_in_force() -> None:
+    packages = {"my.sty": r"\newcommand{\note}[1]{}"}
+    head = r"\newif\ifarx\arxfalse\ifarx\usepackage{my}\fi\providecommand{\note}[1]{#1}"
+    assert resolved(head, r"\note{Kept text.}", packages) == "|Kept text."
+    assert resolved(head.replace("false", "true"), r"\note{Left out.}x", packages) == "|x"
+
+
+def test_a_common_package_is_not_read_by_input_either() -> None:
+    packages = {"epsf.sty": r"\def\epsfhelp{HELP}", "mine.sty": r"\def\epsfhelp{HELP}"}
+    assert resolved(r"\input{epsf.sty}", r"\epsfhelp", packages) == r"|\epsfhelp"
+    assert resolved(r"\input{mine.sty}", r"\epsfhelp", packages) == "|HELP"
+
+
+def test_a_guard_at_the_top_leaves_the_package() -> None:
+    guarded = "\\ifx\\mydone\\undefined\\else\n\\endinput\n\\fi\n\\def\\mydone{}\n"
+    assert resolved(r"\usepackage{a}", r"\zed", {"a.sty": guarded + r"\def\zed{Z}"}) == "|Z"

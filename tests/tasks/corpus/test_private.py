@@ -44,6 +44,7 @@ def test_addresses_of_mail_are_replaced(text: str, expected: str) -> None:
         ("An jörg.weiß@müller.de.", "An <email>."),
         ("me@grün-x.de, a@www.grün-x.de", "<email>, <email>"),
         ("иван@почта.рф иван@pochta.ru", "<email> <email>"),
+        ("см. и/или/иван@почта.рф", "см. и/или/<email>"),
         ("(δοκιμή@παράδειγμα.ελ)", "(<email>)"),
         ("用户@例子.广告。अनुज@भारत.भारत मिथ", "<email>。<email> मिथ"),
         ("anna@mill.中国", "<email>"),
