@@ -32,7 +32,9 @@ pytestmark = pytest.mark.data
 SLOW = 20  # seconds of the processor that no example may take
 LARGEST = 300_000  # bytes of a seed as it is read
 Change = tuple[str, float, int, int]
-FUZZ = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+FUZZ = settings(
+    max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+)
 
 
 def read(source: ModuleType, folder: Path, name: str, data: bytes) -> tuple[list[Document], Funnel]:
@@ -89,7 +91,7 @@ def pages_of(folder: Path, name: str, data: bytes) -> Counter[tuple[str, str, st
     return Counter((page.uri, page.created, page.text) for page in found)
 
 
-@FUZZ
+@settings(FUZZ, max_examples=40)
 @given(st.data(), CHANGES)
 def test_crawl_files(
     arriero_data: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject,
