@@ -41,7 +41,7 @@ _DOMAIN = re.compile(
 )
 LONGEST_LOCAL = 64
 # Not what may stand before an address in a text: ``/ = ? & { | }``.
-_ATOM = r"a-zA-Z0-9!#$%*+^_~.'-"
+_ATOM = r"a-zA-Z0-9!#$%*+^_~.'\-"
 _WORD_LOCAL = re.compile(rf"[a-zA-Z0-9_+{_WORD}][{_ATOM}{_WORD}]{{0,63}}\Z")
 _OTHER_LOCAL = re.compile(rf"[{_OTHER}][0-9._{_OTHER}-]{{0,63}}\Z")
 # Where a quotation begins an address, nothing that a markup's attribute has stands before it.
