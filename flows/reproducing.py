@@ -57,6 +57,7 @@ def reproduce_report(
             first=first,
             last=last,
             bound=bound_of(manifest.reproducibility),
+            moved="of each change" in manifest.reproducibility,
             on_progress=lambda fraction, line: say(line),
         )
     return {

@@ -259,7 +259,8 @@ def reproducibility(config: EngineConfig, layouts: list[dict[str, Any]], notes: 
             for session in layouts
         )
         notes.append(f"the run went on in another layout: {said}")
-    if config.device != "cpu" or config.compile:
+    compiled = config.compile or any(session["compile"] for session in layouts)
+    if config.device != "cpu" or compiled or (different and config.precision == "bf16"):
         return "numeric: loss within 1e-2"
     return "numeric: loss within 2e-6 over 20 steps of each change" if different else "bit"
 

@@ -19,14 +19,26 @@ from registry.settings import load_settings
 from tasks.training.engine.config import ConfigError, EngineConfig
 
 PORT = 29_500
+SHUTDOWN_SECONDS = 590  # of ranks that were asked to stop; the jobs give 600
 TRAINER = "tasks.training.engine.main"
 
 
 def agent(
-    trainer: list[str], *, nodes: int, per_node: int, endpoint: str, run_id: str
+    trainer: list[str],
+    spread: dict[str, int],
+    *,
+    endpoint: str,
+    run_id: str,
+    shutdown: int | None = None,
 ) -> list[str]:
-    """torchrun's arguments for the agent of one machine; the same on every machine."""
-    shape = ["--nnodes", str(nodes), "--nproc-per-node", str(per_node), "--max-restarts", "0"]
+    """torchrun's arguments for the agent of one machine; the same on every machine.
+
+    spread: ``nodes`` and processes ``per_node``. shutdown: seconds that ranks have to stop, for a
+    text; a launch from here says it in the environment.
+    """
+    shape = ["--nnodes", str(spread["nodes"]), "--nproc-per-node", str(spread["per_node"])]
+    shape += ["--max-restarts", "0"]
+    shape += ["--shutdown-timeout", str(shutdown)] if shutdown is not None else []
     meeting = ["--rdzv-backend", "c10d", "--rdzv-endpoint", endpoint, "--rdzv-id", run_id]
     return ["-m", "torch.distributed.run", *shape, *meeting, *trainer]
 
@@ -44,7 +56,7 @@ def trainer_command(config: EngineConfig, config_path: Path, *, run_id: str) -> 
                 " the first one, where the agents meet"
             )
         counts = {"nodes": config.nodes, "per_node": config.local_world}
-        return [sys.executable, *agent(trainer, **counts, endpoint=endpoint, run_id=run_id)]
+        return [sys.executable, *agent(trainer, counts, endpoint=endpoint, run_id=run_id)]
     alone = ["--standalone", "--local-addr", "127.0.0.1", "--nproc-per-node", str(config.world)]
     return [sys.executable, "-m", "torch.distributed.run", *alone, *trainer]
 
@@ -70,7 +82,8 @@ def agents_of(config: EngineConfig) -> list[str]:
 SLURM = """\
 #!/bin/bash
 # A training run on {nodes} machines with {per_node} processes each; prepared by `arriero`, whose
-# run.json lies on a file system that all of them see. Exit code 75: a checkpoint was written.
+# run.json lies on a file system that all of them see. torchrun ends with 1 whatever its processes
+# end with: exit.json beside run.json says 75 when a checkpoint was written on request.
 #SBATCH --job-name=arriero
 #SBATCH --nodes={nodes}
 #SBATCH --ntasks-per-node=1
@@ -81,12 +94,18 @@ SLURM = """\
 set -eu
 first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 export OMP_NUM_THREADS={threads}
-exec srun --kill-on-bad-exit=1 {command}
+rm -f {folder}/exit.json
+srun --kill-on-bad-exit=1 {command} || {{
+  code=$?
+  grep -q '"code": 75' {folder}/exit.json && scontrol requeue "$SLURM_JOB_ID"
+  exit $code
+}}
 """
 
 KUBERNETES = """\
 # A training run on {nodes} machines with {per_node} processes each. The claim `arriero-store` holds
-# run.json and takes the checkpoints; a pod that ends with 75 wrote one and is started again.
+# run.json and takes the checkpoints. A pod that fails is started again and the run goes on;
+# exit.json beside run.json tells 75 (stopped on request) from 70 (diverged) and 78 (cannot work).
 apiVersion: v1
 kind: Service
 metadata:
@@ -104,7 +123,7 @@ spec:
   completionMode: Indexed
   completions: {nodes}
   parallelism: {nodes}
-  backoffLimit: 100
+  backoffLimit: 10
   template:
     spec:
       subdomain: arriero-training
@@ -138,17 +157,22 @@ spec:
 def slurm(*, nodes: int, per_node: int, config_path: str, threads: int) -> str:
     """A batch script for Slurm."""
     trainer = ["-m", TRAINER, "--config", config_path]
-    words = agent(trainer, nodes=nodes, per_node=per_node, endpoint="FIRST", run_id="JOB")
+    shape = {"nodes": nodes, "per_node": per_node}
+    words = agent(trainer, shape, endpoint="FIRST", run_id="JOB", shutdown=SHUTDOWN_SECONDS)
     line = shlex.join(["python", *words])
     line = line.replace("FIRST", f'"$first:{PORT}"').replace("JOB", '"$SLURM_JOB_ID"')
-    return SLURM.format(nodes=nodes, per_node=per_node, threads=threads, command=line)
+    folder = shlex.quote(str(Path(config_path).parent))
+    return SLURM.format(
+        nodes=nodes, per_node=per_node, threads=threads, command=line, folder=folder
+    )
 
 
 def kubernetes(*, nodes: int, per_node: int, config_path: str, threads: int) -> str:
     """A service and an indexed job for Kubernetes."""
     endpoint = f"arriero-training-0.arriero-training:{PORT}"
     trainer = ["-m", TRAINER, "--config", config_path]
-    words = agent(trainer, nodes=nodes, per_node=per_node, endpoint=endpoint, run_id="arriero")
+    shape = {"nodes": nodes, "per_node": per_node}
+    words = agent(trainer, shape, endpoint=endpoint, run_id="arriero", shutdown=SHUTDOWN_SECONDS)
     listed = "".join(f"\n            - {word!r}" for word in ["python", *words])
     return KUBERNETES.format(nodes=nodes, per_node=per_node, threads=threads, command=listed)
 

@@ -23,6 +23,7 @@ from typing import Any
 
 from tasks.training.cluster import trainer_command
 from tasks.training.engine.config import (
+    ATTEMPT,
     EXIT_CONFIG,
     EXIT_DIVERGED,
     EXIT_PREEMPTED,
@@ -31,7 +32,6 @@ from tasks.training.engine.config import (
     read_config,
 )
 from tasks.training.engine.lifeline import LAUNCHER_HOST, LAUNCHER_PID, PR_SET_PDEATHSIG
-from tasks.training.engine.main import ATTEMPT
 from tasks.training.engine.metrics import TRAINING, heartbeat_path
 from tasks.training.follow import Follower, News
 from tasks.training.processes import Processes

@@ -52,6 +52,12 @@ def needed(config: EngineConfig) -> TrainingMemory:
     )
 
 
+def snapshot(config: EngineConfig) -> int:
+    """Bytes of one process's copy of weights and moments, from which a checkpoint is written."""
+    shares = config.shard if config.strategy == "hsdp" else config.world
+    return 12 * config.model.parameters // shares
+
+
 def main_memory() -> Room:
     """Of this machine, or of the container where that is less."""
     memory = psutil.virtual_memory()
@@ -83,18 +89,21 @@ def check_memory(
         NotEnoughMemory: it does not fit into what other processes leave free.
     """
     one = needed(config)
+    copy = snapshot(config) if config.device == "cpu" else 0
+    total = one.total + copy
     if config.device == "cuda":
-        shares = [(room, 1) for room in (cuda or cuda_memory)(config.world)]
+        shares = [(room, 1) for room in (cuda or cuda_memory)(config.local_world)]
     else:
-        shares = [((main or main_memory)(), config.world)]
+        shares = [((main or main_memory)(), config.local_world)]
     for room, processes in shares:
-        if one.total * processes <= room.free:
+        if total * processes <= room.free:
             continue
-        short = one.total * processes > room.total
+        short = total * processes > room.total
         message = (
-            f"the run needs about {one.total * processes / GIB:.3g} GiB of memory but {room.name}"
+            f"the run needs about {total * processes / GIB:.3g} GiB of memory but {room.name}"
             f" has {room.total / GIB:.3g} GiB, {room.free / GIB:.3g} GiB of it free. {processes}"
-            f" process(es) hold, each in GiB: {one}. {advice(config, one)}"
+            f" process(es) hold, each in GiB: {one}, copy for checkpoints {copy / GIB:.3g}."
+            f" {advice(config, one)}"
         )
         raise ConfigError(message) if short else NotEnoughMemory(message)
 

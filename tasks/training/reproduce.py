@@ -7,6 +7,7 @@ newest checkpoint before it that the run left (``keep_every``), else at the init
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable
@@ -15,10 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from tasks.context import atomic_write_text
+from tasks.training.cluster import agents_of
 from tasks.training.engine import checkpoint
 from tasks.training.engine.config import EngineConfig
 from tasks.training.engine.metrics import read_lines
 from tasks.training.launch import ProgressSink, launch
+
+MOVED_STEPS = 20  # over which losses of another layout agree, see the manifest's class
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,7 @@ def reproduce(
     first: int,
     last: int,
     bound: float,
+    moved: bool = False,
     layout: dict[str, Any] | None = None,
     on_progress: ProgressSink = lambda fraction, line: None,
     start: Callable[..., None] = launch,
@@ -68,7 +73,8 @@ def reproduce(
     """Train steps up to ``last`` again in ``work`` and compare steps ``first`` to ``last``.
 
     logs: the checkpoint artifact's, with run.json and metrics.jsonl. checkpoints: those that the
-    run left, None without any. layout: fields of the engine's layout to use in place of the run's.
+    run left, None without any. moved: it went on in another layout. layout: fields of the engine's
+    layout to use in place of the run's.
 
     Raises:
         ValueError: the steps are not of the run, or their losses were not logged.
@@ -93,15 +99,27 @@ def reproduce(
         {**told, **changes, **quiet, "log_every": 1, "grace_seconds": 5.0, **(layout or {})}
     )
     began = _lay_out(checkpoints, work / "checkpoints", first)
+    if moved and last > began + MOVED_STEPS:
+        raise ValueError(
+            f"the run changed its layout, so its losses are only promised over {MOVED_STEPS} steps:"
+            f" from step {began}, the newest checkpoint before {first}, ask for one up to"
+            f" {began + MOVED_STEPS} (keep_every keeps more checkpoints to begin from)"
+        )
     run_json = work / "run.json"
     atomic_write_text(run_json, config.model_dump_json(indent=2) + "\n")
-    start(run_json, log_path=work / "trainer.log", on_progress=on_progress)
+    start(
+        run_json,
+        log_path=work / "trainer.log",
+        agents=agents_of(config),
+        on_progress=on_progress,
+    )
     again = {
         line["step"]: line["loss"]
         for line in read_lines(work / "metrics.jsonl")
         if line.get("loss") is not None
     }
-    return Compared(began, bound, [(step, logged[step], again[step]) for step in wanted])
+    rows = [(step, logged[step], again.get(step, math.inf)) for step in wanted]
+    return Compared(began, bound, rows)
 
 
 def _lay_out(kept: Path | None, target: Path, first: int) -> int:

@@ -57,9 +57,12 @@ def directory_name(step: int) -> str:
     return f"step-{step:09d}"
 
 
-def temporary_name(step: int) -> str:
-    """Where the checkpoint of ``step`` is written: the same name for all processes of a run."""
-    return f"tmp-{directory_name(step)}"
+def temporary_name(step: int, attempt: str = "") -> str:
+    """Where the checkpoint of ``step`` is written: the same for all processes of an attempt.
+
+    Another attempt's may still be written by one that nobody could kill yet.
+    """
+    return f"tmp-{directory_name(step)}-{attempt}"
 
 
 def listed(root: Path) -> list[Path]:
@@ -113,6 +116,7 @@ def commit(
     scalars: dict[str, Any],
     world: int,
     *,
+    attempt: str = "",
     temporary_one: bool = False,
     hook: Hook = _nothing,
 ) -> Path:
@@ -120,7 +124,7 @@ def commit(
 
     temporary_one: it may go as soon as a newer one is there. hook: "manifest" and "rename".
     """
-    temporary = root / temporary_name(step)
+    temporary = root / temporary_name(step, attempt)
     files: dict[str, Any] = {}
     tensors: dict[str, dict[str, Any]] = {}
     for rank in range(world):
@@ -291,7 +295,8 @@ def prune(root: Path, *, keep_last: int, keep_every: int, hook: Hook = _nothing)
 def clear_leftovers(root: Path) -> None:
     """Delete temporary directories of saves that were killed. One rank, at start only."""
     for leftover in root.glob("tmp-*"):
-        shutil.rmtree(leftover)
+        # One that is still written to, by a process on another machine, goes with the next start.
+        shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _part(rank: int) -> str:

@@ -18,6 +18,7 @@ EXIT_CONFIG = 78  # EX_CONFIG of sysexits.h: starting again cannot help
 EXIT_PREEMPTED = 75  # EX_TEMPFAIL: a checkpoint was written, start again to continue
 EXIT_DIVERGED = 70  # EX_SOFTWARE: the guards gave up
 
+ATTEMPT = "ARRIERO_ATTEMPT"  # set by the launcher, the same for all processes of an attempt
 FAULTS_ALLOWED = "ARRIERO_TEST_FAULTS"
 
 

@@ -50,7 +50,7 @@ def judge(state: TrainState, applied: bool, batch: int, config: EngineConfig) ->
         state.streak = []
         return Verdict.GOOD
     state.streak = [*state.streak, batch]
-    state.bad_steps += 1
+    state.bad_batches = sorted({*state.bad_batches, batch})
     if len(state.streak) < config.max_bad_steps:
         return Verdict.SKIPPED
     return Verdict.ROLL_BACK
@@ -72,4 +72,4 @@ def skip_window(before: TrainState, restored: TrainState, config: EngineConfig) 
     restored.skipped = sorted({*restored.skipped, *before.skipped, *before.streak})
     restored.streak = []
     restored.rollbacks = rollbacks
-    restored.bad_steps = before.bad_steps  # of the whole run, those of the redone steps too
+    restored.bad_batches = sorted({*restored.bad_batches, *before.bad_batches})

@@ -19,16 +19,22 @@ POLL_SECONDS = 0.5
 
 
 def acquire(
-    path: Path, *, beat: Callable[[], None], stop_requested: Callable[[], bool], what: str
+    path: Path,
+    *,
+    beat: Callable[[], None],
+    stop_requested: Callable[[], bool],
+    what: str,
+    shared: bool = False,
 ) -> int:
     """Wait for the lock on ``path`` and hold it; returns the descriptor, closing it lets go.
 
-    Children do not inherit the descriptor. The file is only read, so that users can share it.
+    Children do not inherit the descriptor. shared: other users lock the file too, so it is only
+    read; else it is open for writing, which a network file system asks for.
 
     Raises:
         StopRequested: while waiting.
     """
-    descriptor = _open(path)
+    descriptor = _open(path, os.O_RDONLY if shared else os.O_RDWR)
     said = False
     while True:
         try:
@@ -45,13 +51,13 @@ def acquire(
         time.sleep(POLL_SECONDS)
 
 
-def _open(path: Path) -> int:
+def _open(path: Path, flags: int) -> int:
     while True:
         try:
-            return os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+            return os.open(path, flags | os.O_NOFOLLOW)
         except FileNotFoundError:
             try:
-                return os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
+                return os.open(path, flags | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
             except FileExistsError:  # made by another process in between
                 continue
 
@@ -112,5 +118,9 @@ def acquire_device(
         beat()
         time.sleep(POLL_SECONDS)
     return acquire(
-        directory / names[rank], beat=beat, stop_requested=stop_requested, what=f"GPU {names[rank]}"
+        directory / names[rank],
+        beat=beat,
+        stop_requested=stop_requested,
+        what=f"GPU {names[rank]}",
+        shared=True,
     )

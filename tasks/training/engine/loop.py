@@ -15,7 +15,7 @@ import torch
 from model.flops import flops_per_token
 from model.weights import load_model
 from tasks.training.engine import checkpoint, distributed, final, locks
-from tasks.training.engine.config import ConfigError, EngineConfig
+from tasks.training.engine.config import ATTEMPT, ConfigError, EngineConfig
 from tasks.training.engine.data import Order, make_batch, micro_batches, open_order
 from tasks.training.engine.distributed import StopRequested
 from tasks.training.engine.evaluate import validation_losses
@@ -24,7 +24,7 @@ from tasks.training.engine.guards import Diverged, Verdict, judge, skip_window
 from tasks.training.engine.metrics import STARTING, RunLog
 from tasks.training.engine.optimizer import build_optimizer
 from tasks.training.engine.saver import Saver
-from tasks.training.engine.sharding import build_module, gathered, set_initial_weights
+from tasks.training.engine.sharding import build_module, gathered, laid_out, set_initial_weights
 from tasks.training.engine.state import TrainState
 from tasks.training.engine.step import StepResult, train_step
 
@@ -76,6 +76,7 @@ class Session:
             hook=lambda step: self.faults.in_save(step, self.rank),
             beat=self.log.beat,
             clock=clock,
+            attempt=os.environ.get(ATTEMPT, "")[:12],
         )
         self.saved_step = -1
         self.saved_at = clock()
@@ -130,6 +131,7 @@ class Session:
             # Within a streak of bad steps nothing is saved: the roll-back that may follow would go
             # back to that checkpoint, and not to where a run without the stop goes back to. These
             # steps are done again.
+            self.finish_saving()  # of an earlier step: whether it is there decides what is to save
             if not self.state.streak:
                 self.save()
             self.finish_saving()
@@ -223,11 +225,12 @@ class Session:
 
     def finish_saving(self) -> None:
         """Return when no checkpoint is under way on any rank."""
-        if self.saver.step is None:
-            return
-        self.saver.wait()
-        votes = torch.tensor(self.saver.votes, device=self.accelerator.device)
-        self._settle_saving(*distributed.sum_over_ranks(votes).tolist())
+        while self.saver.step is not None:
+            self.saver.wait(1.0)
+            votes = torch.tensor(self.saver.votes, device=self.accelerator.device)
+            writing, failed = distributed.sum_over_ranks(votes).tolist()
+            self.log.beat()  # a rank that waits for another one's disk is alive
+            self._settle_saving(writing, failed)
 
     def _settle_saving(self, writing: float, failed: float) -> None:
         saved = self.saver.settle(writing, failed)
@@ -237,6 +240,7 @@ class Session:
         if saved.reason is None:
             self.log.event("checkpoint", saved.step, **times)
         else:
+            self.saved_step = -1  # so that a stop tries again
             self.log.event("checkpoint_failed", saved.step, **times, reason=saved.reason)
             print(f"no checkpoint of step {saved.step}: {saved.reason}", flush=True)
 
@@ -313,15 +317,18 @@ class Session:
         )
 
     def _validate(self) -> dict[str, dict[str, float]]:
-        results = validation_losses(
-            self.loss_module,
-            self.config,
-            together=self.config.strategy != "ddp",
-            rank=self.rank,
-            device=self.accelerator.device,
-            stop_requested=self._stop_requested,
-            beat=self.log.beat,
-        )
+        try:
+            results = validation_losses(
+                self.loss_module,
+                self.config,
+                together=self.config.strategy != "ddp",
+                rank=self.rank,
+                device=self.accelerator.device,
+                stop_requested=self._stop_requested,
+                beat=self.log.beat,
+            )
+        finally:
+            laid_out(self.loss_module)
         losses = {f"validation_loss.{source}": row["loss"] for source, row in results.items()}
         if losses:
             self.log.metrics(self.state.step, **losses)

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from tasks.context import atomic_write_json
 from tasks.training.engine.config import (
+    ATTEMPT,
     EXIT_CONFIG,
     EXIT_DIVERGED,
     EXIT_DONE,
@@ -28,8 +29,6 @@ from tasks.training.engine.config import (
 )
 from tasks.training.engine.lifeline import Lifeline
 from tasks.training.engine.metrics import heartbeat_path
-
-ATTEMPT = "ARRIERO_ATTEMPT"  # set by the launcher, returned in exit.json
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -62,8 +62,10 @@ class Saver:
         hook: Callable[[int], checkpoint.Hook] = lambda step: lambda point: None,
         beat: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
+        attempt: str = "",
     ) -> None:
         self._root, self._rank, self._world = root, rank, world
+        self._attempt = attempt
         self._keep_last, self._keep_every = keep_last, keep_every
         self._hook, self._beat, self._clock = hook, beat, clock
         self._now: Saving | None = None
@@ -104,15 +106,13 @@ class Saver:
         saving.thread.start()
         saving.stalled = self._clock() - begun
 
-    def wait(self) -> None:
-        """Return when this process's part is written, or could not be."""
+    def wait(self, seconds: float | None = None) -> None:
+        """Return when this process's part is written or could not be, or after ``seconds``."""
         saving = self._now
         if saving is None or saving.thread is None:
             return
         begun = self._clock()
-        while saving.thread.is_alive():
-            saving.thread.join(timeout=1.0)
-            self._beat()
+        saving.thread.join(timeout=seconds)
         saving.stalled += self._clock() - begun
 
     def settle(self, writing: float, failed: float) -> Saved | None:
@@ -128,11 +128,14 @@ class Saver:
         if self._rank == 0:
             reason = self._commit(saving) if not failed else str(saving.error or "another process")
             if reason is not None:
-                shutil.rmtree(self._root / checkpoint.temporary_name(saving.step), True)
+                shutil.rmtree(self._temporary(saving.step), ignore_errors=True)
         elif failed:
             reason = str(saving.error or "another process")
         now = self._clock()
         return Saved(saving.step, now - saving.begun, saving.stalled + now - begun, reason)
+
+    def _temporary(self, step: int) -> Path:
+        return self._root / checkpoint.temporary_name(step, self._attempt)
 
     def _commit(self, saving: Saving) -> str | None:
         hook = self._hook(saving.step)
@@ -142,14 +145,18 @@ class Saver:
                 saving.step,
                 saving.scalars,
                 self._world,
+                attempt=self._attempt,
                 temporary_one=saving.temporary,
                 hook=hook,
             )
         except OSError as error:
             return str(error)
-        checkpoint.prune(
-            self._root, keep_last=self._keep_last, keep_every=self._keep_every, hook=hook
-        )
+        try:
+            checkpoint.prune(
+                self._root, keep_last=self._keep_last, keep_every=self._keep_every, hook=hook
+            )
+        except OSError as error:  # the next save tries again; what is left is no checkpoint
+            print(f"an old checkpoint could not be deleted: {error}", flush=True)
         return None
 
     def _copied(self, named: Tensors) -> dict[str, tuple[torch.Tensor, Piece]]:
@@ -163,7 +170,7 @@ class Saver:
     def _write(self, saving: Saving, held: checkpoint.Held) -> None:
         try:
             checkpoint.write_part(
-                self._root / checkpoint.temporary_name(saving.step),
+                self._temporary(saving.step),
                 self._rank,
                 held,
                 hook=self._hook(saving.step),

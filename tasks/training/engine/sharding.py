@@ -56,9 +56,11 @@ def build_module(
     )
     names = ("replicate", "shard")[-len(shape) :]
     mesh = init_device_mesh(device.type, shape, mesh_dim_names=names)
-    policy = MixedPrecisionPolicy()
-    if config.precision == "bf16":  # parameters and optimizer stay fp32; gradients are added in it
-        policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
+    # Inputs stay as they are: rotations are in fp32. Parameters and optimizer stay fp32, too, and
+    # gradients are added in it.
+    narrow = torch.bfloat16 if config.precision == "bf16" else None
+    wide = torch.float32 if narrow else None
+    policy = MixedPrecisionPolicy(narrow, wide, cast_forward_inputs=False)
     for block in model.blocks:
         fully_shard(block, mesh=mesh, mp_policy=policy)
     fully_shard(module, mesh=mesh, mp_policy=policy, reshard_after_forward=False)
@@ -74,6 +76,16 @@ def set_initial_weights(model: Llama, values: Iterator[tuple[str, torch.Tensor]]
         held, piece = local(parameters.pop(name))
         held.copy_(value[piece.start : piece.start + piece.rows] if value.dim() else value)
     assert not parameters, f"no initial values for {sorted(parameters)[:5]}"
+
+
+def laid_out(module: torch.nn.Module) -> None:
+    """Give up what a forward pass without a backward pass left gathered.
+
+    The gathered tensors stand in the place of the parameters, in the type of the passes, and are
+    none that the optimizer knows: a checkpoint of them would lack its state.
+    """
+    if isinstance(module, FSDPModule):
+        module.reshard()
 
 
 @contextmanager

@@ -26,6 +26,7 @@ class TrainState:
     tokens: target tokens of those steps.
     skipped: data batches that are passed over, sorted; grows at a roll-back.
     streak: data batches of the present run of consecutive bad steps.
+    bad_batches: all that were bad, sorted, each once, however often its step was done.
     losses, norms: of the last applied steps, for the guards.
     """
 
@@ -35,11 +36,16 @@ class TrainState:
     tokens: int = 0
     skipped: list[int] = field(default_factory=list)
     streak: list[int] = field(default_factory=list)
-    bad_steps: int = 0
+    bad_batches: list[int] = field(default_factory=list)
     rollbacks: int = 0
     loss: float | None = None
     losses: list[float] = field(default_factory=list)
     norms: list[float] = field(default_factory=list)
+
+    @property
+    def bad_steps(self) -> int:
+        """How many batches were bad."""
+        return len(self.bad_batches)
 
     def data_batch(self) -> int:
         """Which batch of the order the next step trains on: the step, skips passed over."""
@@ -47,7 +53,7 @@ class TrainState:
 
     def scalars(self) -> dict[str, Any]:
         """Everything but tensors, as JSON values."""
-        names = ("step", "tokens", "skipped", "streak", "bad_steps", "rollbacks", "loss")
+        names = ("step", "tokens", "skipped", "streak", "bad_batches", "rollbacks", "loss")
         return {name: getattr(self, name) for name in (*names, "losses", "norms")}
 
     def tensors(self) -> dict[str, Tensors]:
@@ -75,6 +81,11 @@ class TrainState:
         for name, parameter in parameters.items():
             held, piece = local(parameter)
             held.copy_(saved.read("model", name, piece))
+        kept = {name.partition(".")[2] for name in saved.names("optimizer")}
+        if kept and kept != parameters.keys():
+            raise ValueError(
+                f"checkpoint lacks the optimizer's state of {sorted(parameters.keys() - kept)[:5]}"
+            )
         self.optimizer.state.clear()
         for full_name in saved.names("optimizer"):
             key, _, name = full_name.partition(".")

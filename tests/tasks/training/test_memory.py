@@ -13,7 +13,7 @@ from model.presets import preset
 from tasks.context import StageContext
 from tasks.training import build, memory
 from tasks.training.engine.config import ConfigError, EngineConfig
-from tasks.training.memory import NotEnoughMemory, Room, check_memory, needed
+from tasks.training.memory import NotEnoughMemory, Room, check_memory, needed, snapshot
 from tasks.training.stage import worth_retrying
 from tests.tasks.training.support import config_values
 
@@ -51,7 +51,12 @@ def test_memory_that_others_hold_is_waited_for_by_a_retry(tmp_path: Path) -> Non
 def test_every_process_counts_on_a_cpu_and_each_gpu_has_its_own(tmp_path: Path) -> None:
     two = config(tmp_path, world=2, micro_batch=4)
     once = needed(two).total / GIB
-    check_memory(two, main=lambda: room(2 * once + 1, 2 * once + 1))
+    copies = snapshot(two) / GIB  # of a checkpoint: half the state in each process
+    assert copies == pytest.approx(6 * two.model.parameters / GIB)
+    whole = 2 * (once + copies)
+    check_memory(two, main=lambda: room(whole + 0.01, whole + 0.01))
+    with pytest.raises(ConfigError, match="copy for checkpoints"):
+        check_memory(two, main=lambda: room(whole - 0.01, whole - 0.01))
     with pytest.raises(ConfigError, match="fewer processes than 2"):
         check_memory(two, main=lambda: room(1.5 * once, 1.5 * once))
     gpus = two.model_copy(update={"device": "cuda"})

@@ -92,6 +92,29 @@ def test_other_losses_are_told(run: Path, tokens: Path, tmp_path: Path) -> None:
     assert Compared(0, 2e-6, found.rows).same
 
 
+def test_step_that_is_not_finite_now_is_told(run: Path, tokens: Path, tmp_path: Path) -> None:
+    def broken(run_json: Path, **_: Any) -> None:
+        here(run_json)
+        path = run_json.parent / "metrics.jsonl"
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        lines[2]["loss"] = None
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    found = reproduce(run, tmp_path, data=tokens, init_from=None, checkpoints=None, first=1,
+                      last=4, bound=1.0, start=broken)  # fmt: skip
+    assert not found.same and [row[0] for row in found.rows] == [1, 2, 3, 4]
+
+
+def test_changed_layout_is_only_compared_over_the_steps_that_are_promised(
+    run: Path, tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.training.reproduce.MOVED_STEPS", 3)
+    kept = {"checkpoints": run / "checkpoints", "moved": True}
+    with pytest.raises(ValueError, match=r"from step 4, .* up to 7"):
+        again(run, tokens, tmp_path / "a", 5, 8, **kept)
+    assert again(run, tokens, tmp_path / "b", 5, 7, **kept).same
+
+
 @pytest.mark.parametrize("stretch", [(0, 3), (3, 2), (1, 13)])
 def test_steps_that_are_not_of_the_run_are_refused(
     run: Path, tokens: Path, tmp_path: Path, stretch: tuple[int, int]

@@ -87,6 +87,22 @@ def test_store_that_fails_costs_this_checkpoint_only(tmp_path: Path, point: str)
     assert found is not None and found.name.endswith("4") and refused == []
 
 
+@pytest.mark.parametrize("point", ["prune", "pruned"])
+def test_old_checkpoint_that_cannot_be_deleted_costs_nothing(tmp_path: Path, point: str) -> None:
+    for step in (4, 8):
+        saving = saver(tmp_path, Gate(""))
+        saving.begin(step, {"step": step}, named(1.0), temporary=False)
+        saving.wait()
+        saving.settle(*saving.votes)
+    failing = saver(tmp_path, Gate(point, OSError(39, "Directory not empty")))
+    failing.begin(12, {"step": 12}, named(2.0), temporary=False)
+    failing.wait()
+    saved = failing.settle(*failing.votes)
+    assert saved is not None and saved.reason is None
+    found, refused = checkpoint.newest_valid(tmp_path)
+    assert found is not None and found.name.endswith("12") and refused == []
+
+
 def test_part_that_another_process_could_not_write_discards_all(tmp_path: Path) -> None:
     saving = saver(tmp_path, Gate(""))
     saving.begin(4, {"step": 4}, named(1.0), temporary=False)
@@ -161,7 +177,7 @@ def test_temporary_checkpoints_by_the_clock(tokens: Path, tmp_path: Path) -> Non
 def test_roll_back_past_temporary_checkpoints_gives_the_same_weights(
     tokens: Path, tmp_path: Path
 ) -> None:
-    fault = {"nan_at": [7, 8, 9]}
+    fault = {"nan_at": [5, 7, 8, 9]}  # the first alone: its step is done again, or not
     plain = run(tokens, tmp_path / "plain", fault=fault)
     timed = run(tokens, tmp_path / "timed", fault=fault, checkpoint_seconds=1.0)
     final = "final/model.safetensors"

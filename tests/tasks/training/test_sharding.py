@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from tasks.training.engine import checkpoint
-from tasks.training.engine.config import EngineConfig
-from tasks.training.launch import launch
+from tasks.training.engine.config import FAULTS_ALLOWED, EngineConfig
+from tasks.training.launch import TrainerFailed, launch
 from tests.tasks.training.support import config_values, events, losses, write_config, write_tokens
 
 STEPS, AT = 40, 20
@@ -41,7 +42,9 @@ def tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def train(tokens: Path, work: Path, **changes: Any) -> Path:
     config = write_config(tokens, work, **{"steps": STEPS, "checkpoint_every": AT, **changes})
-    launch(config, log_path=work / "trainer.log", poll_seconds=0.1)
+    environment = {FAULTS_ALLOWED: "1"}
+    log = work / "trainer.log"
+    launch(config, log_path=log, poll_seconds=0.1, environment=environment)
     return work
 
 
@@ -108,6 +111,39 @@ def test_bf16_shards_stay_near_fp32(tokens: Path, tmp_path: Path, alone: dict[in
     assert 0 < furthest(curve, alone) < 3e-2
     loaded = checkpoint.Reader(checkpoint.listed(work / "checkpoints")[-1])
     assert loaded.read("model", "output.weight").dtype == torch.float32
+    final = load_file(work / "final" / "model.safetensors")
+    assert {tensor.dtype for tensor in final.values()} == {torch.float32}
+    assert not torch.equal(final["norm.weight"], final["norm.weight"].bfloat16().float())
+
+
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=slow)])
+def test_validation_leaves_the_parameters_to_the_optimizer(
+    tokens: Path, tmp_path: Path, precision: str
+) -> None:
+    """A pass without a backward pass leaves FSDP2's root gathered: nothing of that is saved."""
+    changes = {**LAYOUTS["fsdp 2"], "precision": precision, "steps": 8, "checkpoint_every": 4}
+    plain = train(tokens, tmp_path / "plain", **changes)
+    often = train(tokens, tmp_path / "often", **changes, validate_every=1)
+    name = "final/model.safetensors"
+    assert (often / name).read_bytes() == (plain / name).read_bytes()
+    for path in checkpoint.listed(often / "checkpoints"):
+        loaded = checkpoint.Reader(path)
+        known = {full.partition(".")[2] for full in loaded.names("optimizer")}
+        assert known == set(loaded.names("model"))
+
+
+@pytest.mark.parametrize("layout", ["fsdp 2", pytest.param("hsdp 2x2", marks=slow)])
+def test_killed_and_continued_in_the_same_layout_is_bit_equal(
+    tokens: Path, tmp_path: Path, layout: str
+) -> None:
+    changes = {**LAYOUTS[layout], "steps": 12, "checkpoint_every": 4, "validate_every": 3}
+    whole = train(tokens, tmp_path / "whole", **changes)
+    with pytest.raises(TrainerFailed):
+        train(tokens, tmp_path / "parts", **changes, fault={"kill_at_step": 9, "kill_rank": 1})
+    parts = train(tokens, tmp_path / "parts", **changes)
+    name = "final/model.safetensors"
+    assert (parts / name).read_bytes() == (whole / name).read_bytes()
+    assert losses(parts) == losses(whole)
 
 
 def test_layouts_that_cannot_be_are_refused_together(tmp_path: Path) -> None:
