@@ -97,6 +97,7 @@ def test_several_machines_without_a_way_to_reach_them_are_refused(
         configured(tmp_path, world=3, nodes=2, micro_batch=1, global_batch=3)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("endpoint")
 def test_two_agents_train_as_two_processes_of_one_do(tokens: Path, tmp_path: Path) -> None:
     curves = []

@@ -79,10 +79,8 @@ def test_sharded_training_has_the_losses_of_one_process(
     assert set(summary["validation"]) == {"wikipedia", "books"}
 
 
-@pytest.mark.parametrize(
-    ("before", "after"),
-    [pytest.param(*pair, marks=slow if i else ()) for i, pair in enumerate(RESHARD)],
-)
+@slow
+@pytest.mark.parametrize(("before", "after"), RESHARD)
 def test_continued_in_another_layout(tokens: Path, tmp_path: Path, before: str, after: str) -> None:
     """The next twenty steps are those of the run that was not moved."""
     stayed = train(tokens, tmp_path / "stayed", **LAYOUTS[before])
@@ -96,6 +94,7 @@ def test_continued_in_another_layout(tokens: Path, tmp_path: Path, before: str, 
     assert furthest(losses(moved), losses(stayed), first=AT + 1) < BOUND
 
 
+@slow
 def test_recomputing_activations_changes_no_bit(tokens: Path, tmp_path: Path) -> None:
     kept = train(tokens, tmp_path / "none", steps=6)
     for how in ("selective", "full"):
@@ -132,7 +131,8 @@ def test_validation_leaves_the_parameters_to_the_optimizer(
         assert known == set(loaded.names("model"))
 
 
-@pytest.mark.parametrize("layout", ["fsdp 2", pytest.param("hsdp 2x2", marks=slow)])
+@slow
+@pytest.mark.parametrize("layout", ["fsdp 2", "hsdp 2x2"])
 def test_killed_and_continued_in_the_same_layout_is_bit_equal(
     tokens: Path, tmp_path: Path, layout: str
 ) -> None:

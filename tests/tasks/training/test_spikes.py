@@ -108,7 +108,8 @@ def test_stopped_run_judges_by_the_same_history(tokens: Path, tmp_path: Path, st
     assert weights(run(tokens, tmp_path / "b", fault=fault)) == weights(whole)
 
 
-@pytest.mark.parametrize("layout", ["ddp", pytest.param("fsdp", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", ["ddp", "fsdp"])
 def test_spike_on_one_rank_is_skipped_by_both(tokens: Path, tmp_path: Path, layout: str) -> None:
     """A gradient that one process alone got wrong, after the reduction: both leave it."""
     config = write_config(
