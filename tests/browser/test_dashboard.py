@@ -102,7 +102,7 @@ def test_every_page_is_drawn(page: Any, address: str, example: Any) -> None:
         "/runs": ("completed", 0),
         f"/runs/{example.run_id}": ("its process is gone", 1),
         "/corpus": ("HTTP status 404", 2),
-        "/training": ("nats/token", 1),
+        "/training": ("Where each line ends", 2),
         "/evaluation": ("LLaMA 65B", 0),
         "/emissions": ("With idle", 0),
         "/models": ("thresholds", 0),
