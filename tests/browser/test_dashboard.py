@@ -123,7 +123,7 @@ def test_every_page_is_drawn(page: Any, address: str, example: Any) -> None:
 
 def test_loss_curve_has_lines_and_its_table(page: Any, address: str, example: Any) -> None:
     page.goto(f"{address}/training/{example.refs['checkpoint'].key}")
-    chart = page.get_by_role("img", name="Loss in nats per token")
+    chart = page.get_by_role("img", name="Loss in nats per token over optimizer steps")
     chart.locator(".scatterlayer path.js-line").first.wait_for()
     assert chart.locator(".scatterlayer path.js-line").count() == 2
     assert "validation: c4" in chart.inner_text()
