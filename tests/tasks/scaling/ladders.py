@@ -13,14 +13,14 @@ from tasks.scaling.law import LossLaw, Point
 from tasks.scaling.points import LadderParameters
 
 # Of the order of Hoffmann et al.'s fit, with a floor that the ladder below can see.
-TRUE = LossLaw(E=1.8, A=120.0, alpha=0.34, B=400.0, beta=0.37)
+KNOWN = LossLaw(E=1.8, A=120.0, alpha=0.34, B=400.0, beta=0.37)
 SIZES = (1e6, 4e6, 1.6e7, 6.4e7)
 BUDGETS = (2e7, 1e8, 5e8)
 # A law that tiny shapes on a vocabulary of 4,096 might have.
 SMALL = LossLaw(E=2.5, A=150.0, alpha=0.4, B=900.0, beta=0.5)
 
 
-def ladder(law: LossLaw = TRUE, *, noise: float = 0.0, seed: int = 0) -> list[Point]:
+def ladder(law: LossLaw = KNOWN, *, noise: float = 0.0, seed: int = 0) -> list[Point]:
     """4 x 3 losses of the law; noise: standard deviation of their logarithm."""
     random = np.random.default_rng(seed)
     return [

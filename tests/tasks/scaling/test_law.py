@@ -11,7 +11,7 @@ from scipy.optimize import least_squares
 
 from tasks.scaling.law import LossLaw, Point, centred, fit, natural, problem_of
 from tasks.scaling.uncertainty import draw_laws, interval
-from tests.tasks.scaling.ladders import BUDGETS, SIZES, SMALL, TRUE, ladder
+from tests.tasks.scaling.ladders import BUDGETS, KNOWN, SIZES, SMALL, ladder
 
 NAMES = ("E", "A", "alpha", "B", "beta")
 
@@ -19,7 +19,7 @@ NAMES = ("E", "A", "alpha", "B", "beta")
 @pytest.mark.parametrize(
     "law",
     [
-        TRUE,
+        KNOWN,
         SMALL,
         LossLaw(E=1.69, A=406.4, alpha=0.34, B=410.7, beta=0.28),  # Hoffmann et al. 2022
         LossLaw(E=0.5, A=20.0, alpha=0.12, B=5e4, beta=0.8),
@@ -34,9 +34,11 @@ def test_a_known_law_is_recovered_without_noise(law: LossLaw) -> None:
 def test_the_law_is_found_in_any_units_and_order() -> None:
     points = [Point(p.size / 1e6, p.tokens / 1e9, p.loss) for p in ladder()]
     law = fit(points[::-1]).law
-    assert (law.E, law.alpha, law.beta) == pytest.approx((TRUE.E, TRUE.alpha, TRUE.beta), rel=1e-6)
-    assert pytest.approx(TRUE.A / 1e6**TRUE.alpha, rel=1e-6) == law.A
-    assert pytest.approx(TRUE.B / 1e9**TRUE.beta, rel=1e-6) == law.B
+    assert (law.E, law.alpha, law.beta) == pytest.approx(
+        (KNOWN.E, KNOWN.alpha, KNOWN.beta), rel=1e-6
+    )
+    assert pytest.approx(KNOWN.A / 1e6**KNOWN.alpha, rel=1e-6) == law.A
+    assert pytest.approx(KNOWN.B / 1e9**KNOWN.beta, rel=1e-6) == law.B
 
 
 def test_the_same_bits_every_time() -> None:
@@ -55,7 +57,7 @@ def test_no_other_solver_finds_a_lower_objective(seed: int, delta: float) -> Non
     fitted = fit(points, huber_delta=delta)
     problem = problem_of(points, delta)
     data = np.log([point.loss for point in points])
-    for start in (fitted.law, TRUE):
+    for start in (fitted.law, KNOWN):
         theirs = least_squares(
             lambda raw: problem.predict(raw[None, :])[0] - data,
             centred(problem, start),
@@ -74,7 +76,7 @@ def test_one_wild_run_moves_a_quadratic_fit_but_hardly_this_one() -> None:
     points[5] = dataclasses.replace(points[5], loss=points[5].loss * 1.1)
     errors = {
         delta: max(
-            abs(fit(points, huber_delta=delta).law.loss(s, d) / TRUE.loss(s, d) - 1)
+            abs(fit(points, huber_delta=delta).law.loss(s, d) / KNOWN.loss(s, d) - 1)
             for s in SIZES
             for d in BUDGETS
         )
@@ -85,12 +87,12 @@ def test_one_wild_run_moves_a_quadratic_fit_but_hardly_this_one() -> None:
 
 def test_rows_of_the_solver_and_laws_are_each_others_inverse() -> None:
     problem = problem_of(ladder(), 1e-3)
-    assert natural(problem, centred(problem, TRUE)[None, :])[0] == pytest.approx(TRUE.as_row())
+    assert natural(problem, centred(problem, KNOWN)[None, :])[0] == pytest.approx(KNOWN.as_row())
 
 
 def test_derivatives_are_those_of_the_law() -> None:
     problem = problem_of(ladder(), 1e-3)
-    row = centred(problem, TRUE)
+    row = centred(problem, KNOWN)
     _, jacobian = problem.jacobian(row[None, :])
     for column in range(5):
         step = np.zeros(5)
@@ -107,7 +109,7 @@ def test_intervals_hold_the_true_parameters_as_often_as_they_say(noise: float) -
     for seed in range(20):
         points = ladder(noise=noise, seed=100 + seed)
         draws = draw_laws(points, fit(points), huber_delta=1e-3, draws=80, seed=seed)
-        for column, true in enumerate(TRUE.as_row()):
+        for column, true in enumerate(KNOWN.as_row()):
             low, high = interval(draws[:, column], 0.9)
             hits.append(low <= true <= high)
             if column == 2:
@@ -120,7 +122,7 @@ def test_one_ladders_known_law_lies_inside_its_intervals() -> None:
     points = ladder(noise=0.003, seed=11)
     fitted = fit(points)
     draws = draw_laws(points, fitted, huber_delta=1e-3, draws=400, seed=0)
-    for column, (name, true) in enumerate(zip(NAMES, TRUE.as_row(), strict=True)):
+    for column, (name, true) in enumerate(zip(NAMES, KNOWN.as_row(), strict=True)):
         low, high = interval(draws[:, column], 0.9)
         assert low <= true <= high and low <= getattr(fitted.law, name) <= high, name
 

@@ -14,23 +14,23 @@ from tasks.scaling.law import LossLaw
 from tasks.scaling.optimum import Work, best, compute, least_size, tokens_for
 from tasks.scaling.parameters import Count
 from tasks.scaling.points import LADDER_SHAPES
-from tests.tasks.scaling.ladders import SMALL, TRUE
+from tests.tasks.scaling.ladders import KNOWN, SMALL
 
 PLAIN = Work(training=lambda n: 6 * n, serving=lambda n: 2 * n, mfu=0.5, serving_mfu=0.25)
 TARGET = 2.4
 
 
-def one(law: LossLaw = TRUE) -> np.ndarray:
+def one(law: LossLaw = KNOWN) -> np.ndarray:
     return np.array([law.as_row()])
 
 
 def test_training_alone_has_its_closed_form() -> None:
     """d/dN of log N + log D(N) = 0: A / N^alpha is beta / (alpha + beta) of what E leaves."""
     found = best(one(), TARGET, 0, PLAIN)
-    share = TRUE.beta / (TRUE.alpha + TRUE.beta)
-    size = (TRUE.A / (share * (TARGET - TRUE.E))) ** (1 / TRUE.alpha)
+    share = KNOWN.beta / (KNOWN.alpha + KNOWN.beta)
+    size = (KNOWN.A / (share * (TARGET - KNOWN.E))) ** (1 / KNOWN.alpha)
     assert found.size[0] == pytest.approx(size, rel=1e-5)
-    assert TRUE.loss(found.size[0], found.tokens[0]) == pytest.approx(TARGET, abs=1e-12)
+    assert KNOWN.loss(found.size[0], found.tokens[0]) == pytest.approx(TARGET, abs=1e-12)
     assert found.training[0] == pytest.approx(6 * found.size[0] * found.tokens[0])
     assert found.serving[0] == 0
 
@@ -87,7 +87,7 @@ def test_tokens_for_a_size_below_the_least_are_infinite() -> None:
     least = least_size(one(), TARGET)
     around = np.array([[least[0] * 0.99, least[0] * 1.01]])
     tokens = tokens_for(one(), around, TARGET)[0]
-    assert np.isinf(tokens[0]) and TRUE.loss(around[0, 1], tokens[1]) == pytest.approx(TARGET)
+    assert np.isinf(tokens[0]) and KNOWN.loss(around[0, 1], tokens[1]) == pytest.approx(TARGET)
 
 
 @pytest.mark.parametrize("count", ["without_embeddings", "all"])
